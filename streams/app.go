@@ -1,0 +1,188 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/comptoir/comptoir/internal/kclient"
+	"github.com/comptoir/comptoir/streams/state"
+)
+
+// Config sets up an App. Topology, Kafka and State are required.
+type Config struct {
+	Topology *Topology
+	// Kafka is the cluster.
+	Kafka kclient.Config
+	// State is the instance's local state; several Apps may share one.
+	State *state.DB
+	// CommitInterval is the longest time that a transaction stays open while
+	// records keep coming. Defaults to 100 ms.
+	CommitInterval time.Duration
+	// MinCommitInterval is the shortest time between the ends of two
+	// transactions while records keep coming: it keeps a busy task from making
+	// many small transactions. A record that arrives after a pause does not
+	// wait. Defaults to 3 ms; negative means none.
+	MinCommitInterval time.Duration
+	// BufferBytes caps what an open transaction holds in memory; at the cap it
+	// is committed. Defaults to 16 MiB.
+	BufferBytes int
+	// SessionTimeout is how long a dead instance keeps its tasks, and
+	// transactions stay open after their producer is gone. Defaults to 10 s.
+	SessionTimeout time.Duration
+	// ReplicationFactor is that of internal topics; 0 means the cluster's default.
+	ReplicationFactor int16
+	// KeepRepartitioned leaves handled records in the repartition topics
+	// instead of deleting them.
+	KeepRepartitioned bool
+	// Metrics counts what the App does; nil means nowhere.
+	Metrics *Metrics
+	// Logger defaults to discarding.
+	Logger *slog.Logger
+}
+
+func (c *Config) defaults() error {
+	if c.Topology == nil || c.State == nil {
+		return errors.New("streams: Topology and State are required")
+	}
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.CommitInterval, 100*time.Millisecond)
+	def(&c.MinCommitInterval, 3*time.Millisecond)
+	def(&c.SessionTimeout, 10*time.Second)
+	if c.BufferBytes == 0 {
+		c.BufferBytes = 16 << 20
+	}
+	if c.ReplicationFactor == 0 {
+		c.ReplicationFactor = -1
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(prometheus.NewRegistry())
+	}
+	c.Logger = c.Logger.With("app", c.Topology.app)
+	return nil
+}
+
+// App runs a topology: one member of the consumer group. Start it once, Stop it
+// once or more; Health may be called at any time.
+type App struct {
+	cfg     Config
+	counts  map[string]int32
+	tasks   int32
+	globals []*globalState
+	reader  *globalReader
+	worker  *worker
+	cancel  context.CancelFunc
+	done    chan struct{}
+
+	mu     sync.Mutex
+	health error
+}
+
+// ErrNotRunning is the health of an App that has not reached its first task yet
+// or is stopped.
+var ErrNotRunning = errors.New("not running")
+
+// NewApp checks the configuration.
+func NewApp(cfg Config) (*App, error) {
+	if err := cfg.defaults(); err != nil {
+		return nil, err
+	}
+	return &App{cfg: cfg, health: ErrNotRunning}, nil
+}
+
+// Start checks the topics, creates the internal ones, loads the global tables,
+// joins the group and returns once the group has answered and the tasks it gave
+// (perhaps none) are restored. It keeps trying while the cluster cannot be
+// reached, until ctx is done. After an error the App is stopped.
+func (a *App) Start(ctx context.Context) error {
+	if err := a.start(ctx); err != nil {
+		a.setHealth(err)
+		return errors.Join(fmt.Errorf("start %s: %w", a.cfg.Topology.app, err), a.Stop(context.Background()))
+	}
+	return nil
+}
+
+func (a *App) start(ctx context.Context) error {
+	counts, tasks, err := prepareTopics(ctx, a.cfg)
+	if err != nil {
+		return err
+	}
+	a.counts, a.tasks = counts, tasks
+	for _, g := range a.cfg.Topology.globals {
+		a.globals = append(a.globals, g.open())
+	}
+	if len(a.globals) > 0 {
+		if a.reader, err = startGlobals(ctx, a.cfg, a.globals); err != nil {
+			return err
+		}
+	}
+	run, cancel := context.WithCancel(context.Background())
+	a.cancel, a.done = cancel, make(chan struct{})
+	a.worker, err = newWorker(a)
+	if err != nil {
+		cancel()
+		close(a.done)
+		return err
+	}
+	go func() {
+		defer close(a.done)
+		a.worker.run(run)
+	}()
+	select {
+	case <-a.worker.ready:
+		return nil
+	case <-a.done:
+		return a.Health()
+	case <-ctx.Done():
+		return fmt.Errorf("no assignment from the group: %w", errors.Join(ctx.Err(), a.Health()))
+	}
+}
+
+// Stop commits what is open, leaves the group, so that another instance takes
+// over at once, and returns when all is closed. At the end of ctx it stops
+// waiting for the commit, which is then aborted.
+func (a *App) Stop(ctx context.Context) error {
+	if a.worker != nil {
+		a.worker.stop()
+		select {
+		case <-a.done:
+		case <-ctx.Done():
+		}
+	}
+	if a.cancel != nil {
+		a.cancel()
+		<-a.done
+		a.cancel = nil
+	}
+	if a.reader != nil {
+		a.reader.stop()
+		a.reader = nil
+	}
+	a.setHealth(ErrNotRunning)
+	return nil
+}
+
+// Health returns nil while the App works, or what keeps it from working.
+func (a *App) Health() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.health
+}
+
+func (a *App) setHealth(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.health = err
+}

@@ -1,0 +1,248 @@
+package streams
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/comptoir/comptoir/internal/kclient"
+	"github.com/comptoir/comptoir/streams/state"
+)
+
+// cluster is a broker for a test: Apache Kafka when the environment names one,
+// else an in-process fake.
+type cluster struct {
+	tb    testing.TB
+	kafka kclient.Config
+	fake  *kfake.Cluster
+	cl    *kgo.Client
+	adm   *kadm.Client
+	tag   string
+}
+
+func newCluster(tb testing.TB) *cluster {
+	tb.Helper()
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "100"}))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(fake.Close)
+	c := &cluster{tb: tb, fake: fake, kafka: kclient.Config{Brokers: fake.ListenAddrs()}}
+	c.open()
+	return c
+}
+
+func (c *cluster) open() {
+	var err error
+	c.cl, err = c.kafka.New(kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partitioner)))
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	c.tb.Cleanup(c.cl.Close)
+	c.adm = kadm.NewClient(c.cl)
+}
+
+func (c *cluster) topic(name string, partitions int32) {
+	c.tb.Helper()
+	if _, err := c.adm.CreateTopic(context.Background(), partitions, 1, nil, name); err != nil {
+		c.tb.Fatal(err)
+	}
+}
+
+func (c *cluster) produce(topic string, n int, key func(i int) string) {
+	c.tb.Helper()
+	recs := make([]*kgo.Record, n)
+	for i := range recs {
+		recs[i] = &kgo.Record{Topic: topic, Partition: -1, Key: []byte(key(i)), Value: fmt.Appendf(nil, "%d", i)}
+	}
+	if err := c.cl.ProduceSync(context.Background(), recs...).FirstErr(); err != nil {
+		c.tb.Fatal(err)
+	}
+}
+
+// read returns the first n committed records of a topic; it fails the test when
+// they do not come.
+func (c *cluster) read(topic string, n int) []*kgo.Record {
+	c.tb.Helper()
+	cl, err := c.kafka.New(kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	var out []*kgo.Record
+	for len(out) < n {
+		f := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			c.tb.Fatalf("topic %s: %d records, want %d", topic, len(out), n)
+		}
+		out = append(out, f.Records()...)
+	}
+	return out
+}
+
+func (c *cluster) eventually(what string, f func() bool) {
+	c.tb.Helper()
+	deadline := time.After(60 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !f() {
+		select {
+		case <-deadline:
+			c.tb.Fatalf("not reached: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// lag is the group's lag over its topics, markers counted.
+func (c *cluster) lag(group string, topics ...string) int64 {
+	c.tb.Helper()
+	offs, err := c.adm.FetchOffsets(context.Background(), group)
+	if err != nil {
+		return -1
+	}
+	ends, err := c.adm.ListEndOffsets(context.Background(), topics...)
+	if err != nil {
+		return -1
+	}
+	var lag int64
+	ends.Each(func(o kadm.ListedOffset) {
+		at := int64(0)
+		if r, ok := offs.Lookup(o.Topic, o.Partition); ok {
+			at = r.At
+		}
+		lag += o.Offset - at
+	})
+	return lag
+}
+
+var testLog = func() *slog.Logger {
+	if os.Getenv("STREAMS_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}()
+
+type runningApp struct {
+	*App
+	db   *state.DB
+	once sync.Once
+}
+
+func (r *runningApp) halt(tb testing.TB) {
+	r.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := r.Stop(ctx); err != nil {
+			tb.Error(err)
+		}
+		if err := r.db.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+}
+
+// launch starts an App on a state directory.
+func (c *cluster) launch(dir string, build func(*Builder), opts ...func(*Config)) *runningApp {
+	c.tb.Helper()
+	b := NewBuilder("app")
+	build(b)
+	top, err := b.Build()
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	db, err := state.Open(dir)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	cfg := Config{Topology: top, Kafka: c.kafka, State: db, Logger: testLog}
+	cfg.Kafka.Logger = nil
+	for _, o := range opts {
+		o(&cfg)
+	}
+	app, err := NewApp(cfg)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	r := &runningApp{App: app, db: db}
+	c.tb.Cleanup(func() { r.halt(c.tb) })
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	if err := app.Start(ctx); err != nil {
+		c.tb.Fatal(err)
+	}
+	return r
+}
+
+var numberSerde = Serde[uint64]{
+	Append: func(b []byte, v uint64) []byte { return binary.AppendUvarint(b, v) },
+	Parse:  func(d []byte) (uint64, error) { v, _ := binary.Uvarint(d); return v, nil },
+}
+
+// counting counts each key of "in" after a repartition, and writes the counts to
+// "out": any record handled twice, or not, shows there.
+func counting(b *Builder) {
+	moved, again := Repartition(b, "moved", Text, Text, PartitionsOf("in"))
+	out := To(b, Topic[string, uint64]{Name: "out", Key: Text, Value: numberSerde})
+	store := NewKeyValue(b, "counts", Text, numberSerde)
+	From(b, Topic[string, string]{Name: "in", Key: Text, Value: Text}).To(moved)
+	again.Process("count", func(c *Context, r Record[string, string]) {
+		n, _ := store.Get(c, r.Key)
+		store.Put(c, r.Key, n+1)
+		out.Send(c, Record[string, uint64]{Key: r.Key, Value: n + 1})
+	}, store, out)
+}
+
+// verifyCounts fails unless every key's counts are 1, 2, … each once, in order.
+func (c *cluster) verifyCounts(total int) {
+	c.tb.Helper()
+	last := map[string]uint64{}
+	for _, r := range c.read("out", total) {
+		n, _ := binary.Uvarint(r.Value)
+		if n != last[string(r.Key)]+1 {
+			c.tb.Fatalf("key %s: count %d follows %d", r.Key, n, last[string(r.Key)])
+		}
+		last[string(r.Key)] = n
+	}
+	var sum uint64
+	for _, n := range last {
+		sum += n
+	}
+	if sum != uint64(total) {
+		c.tb.Fatalf("counts sum up to %d, want %d", sum, total)
+	}
+}
+
+func TestAppCountsExactlyOnceOverRestarts(t *testing.T) {
+	c := newCluster(t)
+	c.topic("in", 3)
+	c.topic("out", 3)
+	dir := t.TempDir()
+	key := func(i int) string { return fmt.Sprintf("k%d", i%17) }
+	total := 0
+	for range 3 {
+		app := c.launch(dir, counting)
+		c.produce("in", 1000, key)
+		total += 1000
+		c.read("out", total)
+		app.halt(t)
+	}
+	// On another machine: the state comes from the changelog.
+	app := c.launch(t.TempDir(), counting)
+	c.produce("in", 1000, key)
+	total += 1000
+	c.verifyCounts(total)
+	c.eventually("lag 0, markers included", func() bool { return c.lag("app", "in", "app-moved-repartition") == 0 })
+	app.halt(t)
+}

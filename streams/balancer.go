@@ -1,0 +1,147 @@
+package streams
+
+import (
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// protocolName is the group protocol of stream Apps. It is our own, so that a
+// console consumer started with our group is refused by the broker
+// (INCONSISTENT_GROUP_PROTOCOL) instead of being given a partition.
+const protocolName = "comptoir-streams"
+
+// balancer hands out tasks: partition p of every topic goes to one member. It is
+// cooperative: a task that moves is given up by its owner before another gets
+// it, and all others go on meanwhile. Members keep what they own as long as the
+// load stays even.
+type balancer struct{}
+
+var _ kgo.GroupBalancer = balancer{}
+
+func (balancer) ProtocolName() string { return protocolName }
+func (balancer) IsCooperative() bool  { return true }
+
+func (balancer) JoinGroupMetadata(interests []string, owned map[string][]int32, generation int32) []byte {
+	meta := kmsg.NewConsumerMemberMetadata()
+	meta.Version = 3
+	meta.Topics = interests
+	meta.Generation = generation
+	topics := make([]string, 0, len(owned))
+	for t := range owned {
+		topics = append(topics, t)
+	}
+	slices.Sort(topics)
+	for _, t := range topics {
+		o := kmsg.NewConsumerMemberMetadataOwnedPartition()
+		o.Topic, o.Partitions = t, owned[t]
+		meta.OwnedPartitions = append(meta.OwnedPartitions, o)
+	}
+	return meta.AppendTo(nil)
+}
+
+func (balancer) ParseSyncAssignment(b []byte) (map[string][]int32, error) {
+	return kgo.ParseConsumerSyncAssignment(b)
+}
+
+func (balancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo.GroupMemberBalancer, map[string]struct{}, error) {
+	b, err := kgo.NewConsumerBalancer(assigner{}, members)
+	if err != nil {
+		return nil, nil, err
+	}
+	return b, b.MemberTopics(), nil
+}
+
+type assigner struct{}
+
+// Balance gives each member the tasks it owns, up to an even share, and the
+// others to whoever has least.
+func (assigner) Balance(b *kgo.ConsumerBalancer, topics map[string]int32) kgo.IntoSyncAssignment {
+	var tasks int32
+	for _, n := range topics {
+		tasks = max(tasks, n)
+	}
+	members := b.Members()
+	owner := shares(tasks, ownedTasks(b, len(members)))
+	plan := b.NewPlan()
+	for topic, n := range topics {
+		for p := range n {
+			plan.AddPartition(&members[owner[p]], topic, p)
+		}
+	}
+	plan.AdjustCooperative(b)
+	return plan
+}
+
+// ownedTasks returns the tasks that each member says it owns. Of two that claim
+// one, the claim of the higher generation counts.
+func ownedTasks(b *kgo.ConsumerBalancer, n int) [][]int32 {
+	type claim struct {
+		member     int
+		generation int32
+	}
+	claims := map[int32]claim{}
+	for i := range n {
+		_, meta := b.MemberAt(i)
+		for _, o := range meta.OwnedPartitions {
+			for _, p := range o.Partitions {
+				if c, ok := claims[p]; !ok || meta.Generation > c.generation {
+					claims[p] = claim{i, meta.Generation}
+				}
+			}
+		}
+	}
+	owned := make([][]int32, n)
+	for p, c := range claims {
+		owned[c.member] = append(owned[c.member], p)
+	}
+	for _, o := range owned {
+		slices.Sort(o)
+	}
+	return owned
+}
+
+// shares returns the owner of each task: every member keeps what it owns up to
+// an even share (rounded up for as many members as the remainder allows), the
+// rest goes to the least loaded, the first of them at a tie.
+func shares(tasks int32, owned [][]int32) []int {
+	n := len(owned)
+	owner := make([]int, tasks)
+	for p := range owner {
+		owner[p] = -1
+	}
+	load := make([]int, n)
+	least, extra := int(tasks)/n, int(tasks)%n
+	for i, ps := range owned {
+		for _, p := range ps {
+			if p >= tasks || owner[p] >= 0 {
+				continue
+			}
+			if load[i] == least {
+				if extra == 0 {
+					break
+				}
+				extra--
+			} else if load[i] > least {
+				break
+			}
+			owner[p] = i
+			load[i]++
+		}
+	}
+	for p := range owner {
+		if owner[p] >= 0 {
+			continue
+		}
+		i := 0
+		for j := range load {
+			if load[j] < load[i] {
+				i = j
+			}
+		}
+		owner[p] = i
+		load[i]++
+	}
+	return owner
+}

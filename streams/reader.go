@@ -1,0 +1,83 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// partitionKey names a partition.
+type partitionKey struct {
+	topic     string
+	partition int32
+}
+
+// readTo polls a direct consumer, which must keep control records, until every
+// partition's position has reached its end, and calls handle for each data
+// record. The position counts, not the records: what stands last may be a
+// transaction's marker. positions is advanced in place.
+func readTo(ctx context.Context, cl *kgo.Client, positions, ends map[partitionKey]int64, handle func(*kgo.Record) error) error {
+	behind := 0
+	for k, end := range ends {
+		if positions[k] < end {
+			behind++
+		}
+	}
+	for behind > 0 {
+		fetches := cl.PollRecords(ctx, 10000)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		for _, fe := range fetches.Errors() {
+			return &fetchError{partitionKey{fe.Topic, fe.Partition}, fe.Err}
+		}
+		var err error
+		fetches.EachRecord(func(r *kgo.Record) {
+			if err != nil {
+				return
+			}
+			if !r.Attrs.IsControl() {
+				err = handle(r)
+			}
+			k := partitionKey{r.Topic, r.Partition}
+			before := positions[k]
+			positions[k] = r.Offset + 1
+			if end := ends[k]; before < end && r.Offset+1 >= end {
+				behind--
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetchError is a fetch that failed for good in one partition.
+type fetchError struct {
+	partitionKey
+	err error
+}
+
+func (e *fetchError) Error() string {
+	return fmt.Sprintf("read %s/%d: %v", e.topic, e.partition, e.err)
+}
+
+func (e *fetchError) Unwrap() error { return e.err }
+
+// readerOptions are those of every consumer that reads given partitions.
+func readerOptions() []kgo.Opt {
+	return []kgo.Opt{
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(),
+		kgo.FetchMaxBytes(8 << 20),
+		kgo.FetchMaxPartitionBytes(2 << 20),
+	}
+}
+
+// interrupted tells whether a poll ended because it was told to.
+func interrupted(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}

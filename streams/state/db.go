@@ -1,0 +1,259 @@
+// Package state keeps the local state of stream tasks: one Pebble database per
+// instance, shared by all its applications, locked against a second process.
+//
+// What it holds is a copy of the changelogs and may lag behind them; it is
+// written without syncing, since a power cut only makes the catch-up longer. It
+// must never be ahead of a committed transaction: callers apply a Batch only
+// when the transaction's outcome is known.
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/uuid"
+)
+
+// DB is the state of one instance. It is safe for concurrent use.
+type DB struct {
+	p        *pebble.DB
+	instance string
+
+	mu     sync.Mutex
+	spaces map[string]uint32
+	next   uint32
+}
+
+// Space is a key space of its own within a DB, named by (application, store,
+// partition). It is a key prefix.
+type Space [6]byte
+
+// Keys of the database's own records live in space 0.
+var (
+	keyInstance = []byte("\x00\x00\x00\x00instance")
+	keySpace    = []byte("\x00\x00\x00\x00space/")
+)
+
+// Open opens the state in dir, creating it if missing. It fails when another
+// process holds the directory.
+func Open(dir string) (*DB, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	return open(dir, vfs.Default)
+}
+
+// OpenMemory opens an empty state in memory, for tests.
+func OpenMemory() (*DB, error) { return open("state", vfs.NewMem()) }
+
+func open(dir string, fs vfs.FS) (*DB, error) {
+	cache := pebble.NewCache(16 << 20)
+	defer cache.Unref()
+	opts := &pebble.Options{
+		FS:           fs,
+		Cache:        cache,
+		MemTableSize: 8 << 20,
+		Logger:       silent{},
+	}
+	for i := range opts.Levels {
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	p, err := pebble.Open(dir, opts)
+	if err != nil {
+		return nil, fmt.Errorf("state: open %s (another process may be using it): %w", dir, err)
+	}
+	db := &DB{p: p, spaces: map[string]uint32{}, next: 1}
+	if err := db.load(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return db, nil
+}
+
+func (db *DB) load() error {
+	id, err := db.value(keyInstance)
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	if id == nil {
+		id = []byte(uuid.NewString())
+		// The identity is synced: a lost one would leave an unfenced twin.
+		if err := db.p.Set(keyInstance, id, pebble.Sync); err != nil {
+			return fmt.Errorf("state: %w", err)
+		}
+	}
+	db.instance = string(id)
+	it, err := db.p.NewIter(&pebble.IterOptions{LowerBound: keySpace, UpperBound: after(keySpace)})
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	for it.First(); it.Valid(); it.Next() {
+		if len(it.Value()) != 4 {
+			return errors.Join(fmt.Errorf("state: damaged entry %q", it.Key()), it.Close())
+		}
+		n := binary.BigEndian.Uint32(it.Value())
+		db.spaces[string(it.Key()[len(keySpace):])] = n
+		db.next = max(db.next, n+1)
+	}
+	return it.Close()
+}
+
+// Close closes the database.
+func (db *DB) Close() error { return db.p.Close() }
+
+// Instance returns the identity of this instance: a UUID that is made when the
+// directory is and lives as long.
+func (db *DB) Instance() string { return db.instance }
+
+// Space returns the key space of a store of an application in one partition.
+func (db *DB) Space(app, store string, partition int32) (Space, error) {
+	name := app + "/" + store
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	n, ok := db.spaces[name]
+	if !ok {
+		n = db.next
+		k := append(append([]byte{}, keySpace...), name...)
+		if err := db.p.Set(k, binary.BigEndian.AppendUint32(nil, n), pebble.Sync); err != nil {
+			return Space{}, fmt.Errorf("state: %w", err)
+		}
+		db.next++
+		db.spaces[name] = n
+	}
+	var s Space
+	binary.BigEndian.PutUint32(s[:], n)
+	binary.BigEndian.PutUint16(s[4:], uint16(partition))
+	return s, nil
+}
+
+func (db *DB) value(key []byte) ([]byte, error) {
+	v, c, err := db.p.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte{}, v...), c.Close()
+}
+
+// Get calls read with the value of a key, which is valid during the call only,
+// and tells whether the key exists.
+func (db *DB) Get(key []byte, read func(value []byte) error) (bool, error) {
+	v, c, err := db.p.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("state: get: %w", err)
+	}
+	err = read(v)
+	return true, errors.Join(err, c.Close())
+}
+
+// Scan calls fn for each key of a space from the given key on (nil: from the
+// first), in order, without the space's prefix, until fn returns false. Both
+// slices are valid during the call only.
+func (db *DB) Scan(s Space, from []byte, fn func(key, value []byte) bool) error {
+	it, err := db.Iter(s, from)
+	if err != nil {
+		return err
+	}
+	for it.Valid() && fn(it.Key(), it.Value()) {
+		it.Next()
+	}
+	return it.Close()
+}
+
+// Iter is an ordered iterator over a space; see DB.Iter.
+type Iter struct{ it *pebble.Iterator }
+
+// Iter opens an iterator over a space, positioned at the first key not before
+// from. It must be closed.
+func (db *DB) Iter(s Space, from []byte) (*Iter, error) {
+	it, err := db.p.NewIter(&pebble.IterOptions{LowerBound: s[:], UpperBound: after(s[:])})
+	if err != nil {
+		return nil, fmt.Errorf("state: scan: %w", err)
+	}
+	it.SeekGE(append(s[:], from...))
+	return &Iter{it}, nil
+}
+
+// Valid tells whether the iterator stands on an entry.
+func (i *Iter) Valid() bool { return i.it.Valid() }
+
+// Next goes to the next entry.
+func (i *Iter) Next() { i.it.Next() }
+
+// Key returns the key without the space's prefix, valid until Next.
+func (i *Iter) Key() []byte { return i.it.Key()[len(Space{}):] }
+
+// Value returns the value, valid until Next.
+func (i *Iter) Value() []byte { return i.it.Value() }
+
+// Close closes the iterator and returns the error that ended it, if any.
+func (i *Iter) Close() error {
+	if err := i.it.Close(); err != nil {
+		return fmt.Errorf("state: scan: %w", err)
+	}
+	return nil
+}
+
+// Batch is a set of writes that are applied together or not at all.
+type Batch struct{ b *pebble.Batch }
+
+// NewBatch starts a batch.
+func (db *DB) NewBatch() *Batch { return &Batch{db.p.NewBatch()} }
+
+// Set writes a key, given with its space's prefix. Errors come with Apply.
+func (b *Batch) Set(key, value []byte) { _ = b.b.Set(key, value, nil) }
+
+// Delete removes a key, given with its space's prefix.
+func (b *Batch) Delete(key []byte) { _ = b.b.Delete(key, nil) }
+
+// Wipe removes everything in a space, before any later write of the batch.
+func (b *Batch) Wipe(s Space) { _ = b.b.DeleteRange(s[:], after(s[:]), nil) }
+
+// Empty tells whether the batch holds nothing.
+func (b *Batch) Empty() bool { return b.b.Empty() }
+
+// Size returns the batch's size in bytes.
+func (b *Batch) Size() int { return b.b.Len() }
+
+// Apply writes the batch, without waiting for the disk, and ends it.
+func (b *Batch) Apply() error {
+	if err := b.b.Commit(pebble.NoSync); err != nil {
+		return fmt.Errorf("state: apply: %w", err)
+	}
+	return b.b.Close()
+}
+
+// Drop ends the batch without writing it.
+func (b *Batch) Drop() { _ = b.b.Close() }
+
+// after returns the first key after all keys with the prefix.
+func after(prefix []byte) []byte {
+	end := append([]byte{}, prefix...)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}
+
+// silent drops Pebble's chatter: its errors are returned as well.
+type silent struct{}
+
+func (silent) Infof(string, ...any)  {}
+func (silent) Errorf(string, ...any) {}
+func (silent) Fatalf(format string, args ...any) {
+	// Pebble calls this when it cannot keep its promises (a failed WAL write):
+	// going on would be worse than stopping.
+	panic(fmt.Sprintf("state: "+format, args...))
+}

@@ -1,0 +1,410 @@
+package streams
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// cacheEntries bounds how many decoded entries a store keeps in memory between
+// transactions, per task. Entries written by the open transaction come on top.
+const cacheEntries = 4096
+
+// KeyValue is a store of one value per key, in every task, kept in the task's
+// changelog. Reads see the task's own uncommitted writes. Values are shared
+// with the store's cache: a value that was read or written must not be modified,
+// write a new one.
+type KeyValue[K comparable, V any] struct {
+	name  string
+	index int
+	key   Serde[K]
+	value Serde[V]
+	ttl   time.Duration
+	since func(V) time.Time
+}
+
+// storeDef is a store as the topology knows it.
+type storeDef interface {
+	Resource
+	open(t *task) (storeState, error)
+}
+
+// storeState is a store of one task.
+type storeState interface {
+	// flush emits the writes of the open transaction, in the order in which
+	// their keys were first written; nil is a deletion.
+	flush(emit func(key, value []byte))
+	// settle ends the transaction: its writes are now the state.
+	settle()
+	// sweep deletes what has expired at now, a slice of the store at a time.
+	sweep(c *Context)
+	// bytes is a rough size of the writes of the open transaction.
+	bytes() int
+}
+
+// NewKeyValue defines a store.
+func NewKeyValue[K comparable, V any](b *Builder, name string, key Serde[K], value Serde[V]) *KeyValue[K, V] {
+	b.name("store", name)
+	if len(name) > 255 {
+		b.fail("store %q: the name is longer than 255 bytes", name)
+	}
+	s := &KeyValue[K, V]{name: name, index: len(b.stores), key: key, value: value}
+	b.stores = append(b.stores, s)
+	return s
+}
+
+// Expire makes the store forget an entry once ttl has passed, by wall clock,
+// since the time that the function reads from its value. Expired entries are
+// swept a slice at a time and may live on for a while; ttl 0 keeps all.
+func (s *KeyValue[K, V]) Expire(ttl time.Duration, since func(V) time.Time) *KeyValue[K, V] {
+	s.ttl, s.since = ttl, since
+	return s
+}
+
+func (s *KeyValue[K, V]) describe() (string, string) { return "store", s.name }
+
+type entry[V any] struct {
+	value   V
+	present bool
+	dirty   bool
+}
+
+type keyValueState[K comparable, V any] struct {
+	def     *KeyValue[K, V]
+	t       *task
+	prefix  []byte // of Pebble keys: space, then name length and name
+	entries map[K]entry[V]
+	dirty   []K
+	size    int
+	scratch []byte
+	cursor  []byte // where the next sweep goes on
+}
+
+func (s *KeyValue[K, V]) open(t *task) (storeState, error) {
+	st := &keyValueState[K, V]{def: s, t: t, entries: map[K]entry[V]{}}
+	st.prefix = append(st.prefix, t.space[:]...)
+	st.prefix = appendStoreName(st.prefix, s.name)
+	return st, nil
+}
+
+// appendStoreName writes what stands before a store's keys in changelog and
+// local state: the name's length in one byte, and the name.
+func appendStoreName(b []byte, name string) []byte {
+	return append(append(b, byte(len(name))), name...)
+}
+
+func (s *KeyValue[K, V]) state(c *Context) *keyValueState[K, V] {
+	c.check(s)
+	return c.t.stores[s.index].(*keyValueState[K, V])
+}
+
+// Get returns the value of a key and whether there is one.
+func (s *KeyValue[K, V]) Get(c *Context, k K) (V, bool) {
+	st := s.state(c)
+	if e, ok := st.entries[k]; ok {
+		return e.value, e.present
+	}
+	var e entry[V]
+	found, err := st.t.db.Get(st.dbKey(k), func(data []byte) (err error) {
+		e.value, err = s.value.Parse(data)
+		return err
+	})
+	if err != nil {
+		// Local state that cannot be read is a failure of the machinery: the
+		// transaction is aborted and tried again.
+		panic(fmt.Errorf("store %q: %w", s.name, err))
+	}
+	e.present = found
+	st.entries[k] = e
+	return e.value, e.present
+}
+
+// Put writes the value of a key.
+func (s *KeyValue[K, V]) Put(c *Context, k K, v V) {
+	s.state(c).write(k, entry[V]{value: v, present: true})
+}
+
+// Delete removes a key.
+func (s *KeyValue[K, V]) Delete(c *Context, k K) { s.state(c).write(k, entry[V]{}) }
+
+func (st *keyValueState[K, V]) write(k K, e entry[V]) {
+	if old, ok := st.entries[k]; !ok || !old.dirty {
+		st.dirty = append(st.dirty, k)
+		st.size += 64
+	}
+	e.dirty = true
+	st.entries[k] = e
+	st.t.touched = true
+}
+
+// Scan calls fn for every entry, in the order of the encoded keys, until it
+// returns false. fn may write to the store; whether it then meets what it wrote
+// is not defined.
+func (s *KeyValue[K, V]) Scan(c *Context, fn func(K, V) bool) {
+	s.state(c).scan(nil, func(k K, _ []byte, v V) bool { return fn(k, v) })
+}
+
+// scan merges the uncommitted writes with the local state from an encoded key on.
+func (st *keyValueState[K, V]) scan(from []byte, fn func(k K, encoded []byte, v V) bool) {
+	type written struct {
+		encoded []byte
+		key     K
+	}
+	var own []written
+	for _, k := range st.dirty {
+		if enc := st.def.key.Append([]byte{}, k); bytes.Compare(enc, from) >= 0 {
+			own = append(own, written{enc, k})
+		}
+	}
+	slices.SortFunc(own, func(a, b written) int { return bytes.Compare(a.encoded, b.encoded) })
+	fail := func(err error) {
+		if err != nil {
+			panic(fmt.Errorf("store %q: %w", st.def.name, err))
+		}
+	}
+	name := st.prefix[len(st.t.space):]
+	it, err := st.t.db.Iter(st.t.space, append(bytes.Clone(name), from...))
+	fail(err)
+	defer func() { fail(it.Close()) }()
+	for {
+		var enc []byte
+		if it.Valid() && bytes.HasPrefix(it.Key(), name) {
+			enc = it.Key()[len(name):]
+		}
+		if enc == nil && len(own) == 0 {
+			return
+		}
+		order := -1
+		if len(own) > 0 {
+			order = 1
+			if enc != nil {
+				order = bytes.Compare(enc, own[0].encoded)
+			}
+		}
+		if order >= 0 {
+			e := st.entries[own[0].key]
+			w := own[0]
+			own = own[1:]
+			if order == 0 {
+				it.Next()
+			}
+			if e.present && !fn(w.key, w.encoded, e.value) {
+				return
+			}
+			continue
+		}
+		k, err := st.def.key.Parse(enc)
+		fail(err)
+		v, err := st.def.value.Parse(it.Value())
+		fail(err)
+		if e, ok := st.entries[k]; ok && e.dirty {
+			// Written by fn while scanning.
+			if !e.present {
+				it.Next()
+				continue
+			}
+			v = e.value
+		}
+		if !fn(k, enc, v) {
+			return
+		}
+		it.Next()
+	}
+}
+
+func (st *keyValueState[K, V]) dbKey(k K) []byte {
+	st.scratch = st.def.key.Append(append(st.scratch[:0], st.prefix...), k)
+	return st.scratch
+}
+
+func (st *keyValueState[K, V]) flush(emit func(key, value []byte)) {
+	t := st.t
+	for _, k := range st.dirty {
+		e := st.entries[k]
+		start := len(t.arena)
+		t.arena = st.def.key.Append(appendStoreName(t.arena, st.def.name), k)
+		key := t.arena[start:len(t.arena):len(t.arena)]
+		var value []byte
+		if e.present {
+			value = encode(t, st.def.value, e.value)
+		}
+		emit(key, value)
+	}
+}
+
+func (st *keyValueState[K, V]) settle() {
+	if len(st.entries) > cacheEntries {
+		clear(st.entries)
+	} else {
+		for _, k := range st.dirty {
+			e := st.entries[k]
+			e.dirty = false
+			st.entries[k] = e
+		}
+	}
+	st.dirty, st.size = st.dirty[:0], 0
+}
+
+func (st *keyValueState[K, V]) bytes() int { return st.size }
+
+// sweepSlice is how many entries a sweep looks at.
+const sweepSlice = 2000
+
+func (st *keyValueState[K, V]) sweep(c *Context) {
+	if st.def.ttl <= 0 {
+		return
+	}
+	before := c.Now().Add(-st.def.ttl)
+	var expired []K
+	n, from := 0, st.cursor
+	st.cursor = nil
+	st.scan(from, func(k K, encoded []byte, v V) bool {
+		if n++; n > sweepSlice {
+			st.cursor = bytes.Clone(encoded)
+			return false
+		}
+		if st.def.since(v).Before(before) {
+			expired = append(expired, k)
+		}
+		return true
+	})
+	for _, k := range expired {
+		st.def.Delete(c, k)
+	}
+}
+
+// Window is a store of one value per key and window of time. Windows are
+// aligned: the window of t starts at t rounded down to the window size. The
+// store's stream time is the highest time put into it in the task, kept across
+// restarts; windows that ended a retention before it are deleted, and late
+// writes to them are ignored.
+type Window[K comparable, V any] struct {
+	kv        *KeyValue[windowKey[K], V]
+	size      time.Duration
+	retention time.Duration
+	clock     int
+}
+
+type windowKey[K comparable] struct {
+	start int64 // ms
+	key   K
+}
+
+// NewWindow defines a window store. Keys are ordered by window first, so that
+// expired windows are deleted without looking at the others.
+func NewWindow[K comparable, V any](b *Builder, name string, key Serde[K], value Serde[V], size, retention time.Duration) *Window[K, V] {
+	if size < time.Millisecond || retention < 0 {
+		b.fail("window store %q: size must be at least 1 ms and retention not negative", name)
+	}
+	k := Serde[windowKey[K]]{
+		Append: func(b []byte, w windowKey[K]) []byte {
+			return key.Append(binary.BigEndian.AppendUint64(b, uint64(w.start)), w.key)
+		},
+		Parse: func(data []byte) (w windowKey[K], err error) {
+			if len(data) < 8 {
+				return w, fmt.Errorf("window key of %d bytes", len(data))
+			}
+			w.start = int64(binary.BigEndian.Uint64(data))
+			w.key, err = key.Parse(data[8:])
+			return w, err
+		},
+	}
+	return &Window[K, V]{kv: NewKeyValue(b, name, k, value), size: size, retention: retention, clock: b.clock("window " + name)}
+}
+
+func (w *Window[K, V]) describe() (string, string) { return w.kv.describe() }
+func (w *Window[K, V]) resource() Resource         { return w.kv }
+
+// Start returns the start of the window that t lies in.
+func (w *Window[K, V]) Start(t time.Time) time.Time {
+	return time.UnixMilli(w.start(t)).UTC()
+}
+
+func (w *Window[K, V]) start(t time.Time) int64 {
+	ms, size := t.UnixMilli(), w.size.Milliseconds()
+	return ms - ((ms%size)+size)%size
+}
+
+// Get returns the value of a key in the window that t lies in.
+func (w *Window[K, V]) Get(c *Context, k K, t time.Time) (V, bool) {
+	return w.kv.Get(c, windowKey[K]{w.start(t), k})
+}
+
+// Put writes the value of a key in the window that t lies in, and reports
+// whether the window was still open.
+func (w *Window[K, V]) Put(c *Context, k K, t time.Time, v V) bool {
+	start := w.start(t)
+	if start < w.cutoff(c) {
+		return false
+	}
+	w.kv.Put(c, windowKey[K]{start, k}, v)
+	before := w.cutoff(c)
+	c.t.advance(w.clock, t)
+	if cutoff := w.cutoff(c); cutoff > before {
+		w.expire(c, cutoff)
+	}
+	return true
+}
+
+// cutoff is the start below which windows are expired.
+func (w *Window[K, V]) cutoff(c *Context) int64 {
+	now := c.t.clocks[w.clock]
+	if now.IsZero() {
+		return -1 << 62
+	}
+	return w.start(now.Add(-w.size - w.retention))
+}
+
+func (w *Window[K, V]) expire(c *Context, cutoff int64) {
+	var old []windowKey[K]
+	w.kv.state(c).scan(nil, func(k windowKey[K], _ []byte, _ V) bool {
+		if k.start >= cutoff {
+			return false
+		}
+		old = append(old, k)
+		return true
+	})
+	for _, k := range old {
+		w.kv.Delete(c, k)
+	}
+}
+
+// Table is a topic read as the latest value of each key, in the task that owns
+// the key's partition.
+type Table[K comparable, V any] struct{ kv *KeyValue[K, V] }
+
+// TableFrom reads a topic into a table; a null value deletes its key. Who joins
+// a stream with it needs the two topics co-partitioned, which is checked at start.
+func TableFrom[K comparable, V any](b *Builder, name string, t Topic[K, V]) *Table[K, V] {
+	kv := NewKeyValue(b, name, t.Key, t.Value)
+	s := from(b, nullable(t), nil)
+	s.Process("table "+name, func(c *Context, r Record[K, *V]) {
+		if r.Value == nil {
+			kv.Delete(c, r.Key)
+		} else {
+			kv.Put(c, r.Key, *r.Value)
+		}
+	}, kv)
+	return &Table[K, V]{kv}
+}
+
+// Get returns the latest value of a key that this task has read.
+func (t *Table[K, V]) Get(c *Context, k K) (V, bool) { return t.kv.Get(c, k) }
+
+func (t *Table[K, V]) describe() (string, string) { return t.kv.describe() }
+func (t *Table[K, V]) resource() Resource         { return t.kv }
+
+// nullable tells a null value from any other.
+func nullable[K, V any](t Topic[K, V]) Topic[K, *V] {
+	return Topic[K, *V]{Name: t.Name, Key: t.Key, Value: Serde[*V]{
+		Parse: func(data []byte) (*V, error) {
+			if data == nil {
+				return nil, nil
+			}
+			v, err := t.Value.Parse(data)
+			return &v, err
+		},
+	}}
+}

@@ -1,0 +1,552 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// worker is an App's member of the group: one goroutine that owns its tasks.
+//
+// It keeps four clients. The group client is a member and fetches nothing: it
+// tells the assignment and its generation. The fetch client reads partitions
+// from the offsets that the worker gives it, so that what is polled, buffered or
+// rewound is never taken for what is done. Two producers, with transactional ids
+// of their own, are used in turn (see txn.go).
+type worker struct {
+	app     *App
+	cfg     Config
+	top     *Topology
+	log     *slog.Logger
+	metrics *Metrics
+
+	group *kgo.Client
+	fetch *kgo.Client
+	prod  producers
+
+	ready     chan struct{} // closed once the first assignment is at work
+	readyOnce sync.Once
+	closing   chan struct{} // closed when the run goroutine handles no more events
+	quit      chan struct{} // closed by stop
+	quitOnce  sync.Once
+
+	mu     sync.Mutex
+	events []event
+	wakeUp context.CancelFunc // ends the poll at work
+
+	// What follows belongs to the run goroutine.
+	assigned  bool
+	owned     map[string]map[int32]bool
+	tasks     map[int32]*task
+	opening   *opening
+	queues    map[int32]*orderedQueue // of an ordered topology
+	txn       txn
+	committed map[partitionKey]int64 // offsets the group holds
+	nextDue   time.Time              // earliest wall-clock work of any task
+	trimAt    time.Time
+	failures  int
+	failedAt  time.Time
+	trimming  sync.WaitGroup
+}
+
+// event is a change of assignment, from the group client's goroutine.
+type event struct {
+	kind       string // assigned, revoked, lost, opened
+	partitions map[string][]int32
+	opened     *opening
+	done       chan struct{}
+}
+
+const trimEvery = 30 * time.Second
+
+// maxPoll bounds the records of one poll.
+const maxPoll = 2000
+
+func newWorker(a *App) (*worker, error) {
+	w := &worker{
+		app: a, cfg: a.cfg, top: a.cfg.Topology, log: a.cfg.Logger, metrics: a.cfg.Metrics,
+		ready: make(chan struct{}), quit: make(chan struct{}), closing: make(chan struct{}),
+		owned: map[string]map[int32]bool{}, tasks: map[int32]*task{}, queues: map[int32]*orderedQueue{},
+		committed: map[partitionKey]int64{},
+	}
+	w.metrics.init(w.top.app)
+	var err error
+	w.fetch, err = w.cfg.Kafka.New(append(readerOptions(),
+		// A position that its log no longer holds goes on at what is left.
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{}))...)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// join makes the group client, which joins at once.
+func (w *worker) join() error {
+	var topics []string
+	for _, s := range w.top.sources {
+		topics = append(topics, s.topic)
+	}
+	on := func(kind string, wait bool) func(context.Context, *kgo.Client, map[string][]int32) {
+		return func(_ context.Context, cl *kgo.Client, ps map[string][]int32) {
+			w.metrics.rebalances.WithLabelValues(w.top.app, kind).Inc()
+			e := event{kind: kind, partitions: ps, done: make(chan struct{})}
+			w.post(e)
+			if wait {
+				// The group waits for us: what is open is committed first.
+				select {
+				case <-e.done:
+				case <-w.closing:
+				}
+			}
+		}
+	}
+	var err error
+	w.group, err = w.cfg.Kafka.New(
+		kgo.ConsumerGroup(w.top.app),
+		kgo.ConsumeTopics(topics...),
+		kgo.Balancers(balancer{}),
+		kgo.InstanceID(w.instance()),
+		kgo.DisableAutoCommit(),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.RequireStableFetchOffsets(),
+		kgo.SessionTimeout(w.cfg.SessionTimeout),
+		kgo.RebalanceTimeout(2*w.cfg.SessionTimeout),
+		kgo.HeartbeatInterval(w.cfg.SessionTimeout/10),
+		kgo.OnPartitionsAssigned(on("assigned", false)),
+		kgo.OnPartitionsRevoked(on("revoked", true)),
+		kgo.OnPartitionsLost(on("lost", true)),
+	)
+	if err == nil {
+		w.group.PauseFetchTopics(topics...)
+	}
+	return err
+}
+
+// instance is the identity of this member, the same at every start, so that a
+// restart gets its tasks back at once.
+func (w *worker) instance() string { return w.top.app + "-" + w.cfg.State.Instance() }
+
+// post hands an event to the run goroutine and ends its poll.
+func (w *worker) post(e event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, e)
+	if w.wakeUp != nil {
+		w.wakeUp()
+	}
+}
+
+// stop asks the run goroutine to commit and end.
+func (w *worker) stop() {
+	w.quitOnce.Do(func() { close(w.quit) })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.wakeUp != nil {
+		w.wakeUp()
+	}
+}
+
+func (w *worker) stopping() bool {
+	select {
+	case <-w.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+// run works until stop or the end of ctx, which cuts short.
+func (w *worker) run(ctx context.Context) {
+	defer w.close()
+	if err := w.join(); err != nil {
+		w.app.setHealth(err)
+		return
+	}
+	for ctx.Err() == nil {
+		if w.stopping() {
+			if err := w.commit(ctx); err != nil {
+				w.log.Warn("last transaction aborted, it will be done again at the next start", "err", err)
+			}
+			return
+		}
+		err := w.step(ctx)
+		if err != nil && ctx.Err() == nil {
+			w.fail(ctx, err)
+		}
+	}
+}
+
+// step handles what has changed, polls once and works on what came.
+func (w *worker) step(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if err := w.handleEvents(ctx); err != nil {
+		return err
+	}
+	w.openMissing(ctx)
+	//lint:ignore SA1012 a nil context makes franz-go return what is there already
+	fetches := w.fetch.PollRecords(nil, maxPoll)
+	if len(fetches) == 0 {
+		if wait := w.idleWait(); wait > 0 {
+			// Nothing is there, and nothing is due.
+			fetches = w.poll(ctx, wait)
+		}
+	}
+	dry := true
+	for _, f := range fetches {
+		for i := range f.Topics {
+			for j := range f.Topics[i].Partitions {
+				p := &f.Topics[i].Partitions[j]
+				if p.Err != nil && !interrupted(p.Err) {
+					return &fetchError{partitionKey{f.Topics[i].Topic, p.Partition}, p.Err}
+				}
+				if len(p.Records) > 0 {
+					dry = false
+					if err := w.work(ctx, f.Topics[i].Topic, p.Partition, p.Records); err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+	if w.top.ordered {
+		if err := w.workOrdered(ctx); err != nil {
+			return err
+		}
+	}
+	w.punctuate()
+	if w.due(dry) {
+		if err := w.commit(ctx); err != nil {
+			return err
+		}
+	}
+	w.trim()
+	return nil
+}
+
+// poll waits for records, an event, or the time.
+func (w *worker) poll(ctx context.Context, wait time.Duration) kgo.Fetches {
+	pctx, cancel := context.WithTimeout(ctx, wait)
+	w.mu.Lock()
+	if len(w.events) > 0 || w.stopping() {
+		w.mu.Unlock()
+		cancel()
+		return nil
+	}
+	w.wakeUp = cancel
+	w.mu.Unlock()
+	fetches := w.fetch.PollRecords(pctx, maxPoll)
+	w.mu.Lock()
+	w.wakeUp = nil
+	w.mu.Unlock()
+	cancel()
+	return fetches
+}
+
+// idleWait is how long the worker may wait for records: until the next work by
+// the clock or, when something is open, until it must be committed.
+func (w *worker) idleWait() time.Duration {
+	wait := 5 * time.Second
+	if len(w.tasks) > 0 {
+		wait = min(wait, time.Until(w.nextDue), time.Until(w.trimAt))
+	}
+	if w.txn.pending() {
+		wait = min(wait, w.commitIn())
+	}
+	return max(wait, 0)
+}
+
+// commitIn is how long a commit waits when the input is dry.
+func (w *worker) commitIn() time.Duration {
+	if !w.txn.open() {
+		// Only markers or ignored records: nobody downstream waits for them.
+		return max(0, 20*time.Millisecond-time.Since(w.txn.since))
+	}
+	return max(0, w.cfg.MinCommitInterval-time.Since(w.txn.last))
+}
+
+// due tells whether to commit now: when the input has run dry, at the latest
+// after the interval or when the buffer is full.
+func (w *worker) due(dry bool) bool {
+	if !w.txn.pending() {
+		return false
+	}
+	if dry && w.commitIn() <= 0 {
+		return true
+	}
+	if time.Since(w.txn.since) >= w.cfg.CommitInterval {
+		return true
+	}
+	return w.txn.bytes+w.stateBytes() >= w.cfg.BufferBytes
+}
+
+func (w *worker) stateBytes() int {
+	n := 0
+	for _, t := range w.tasks {
+		n += t.size()
+	}
+	return n
+}
+
+// work handles records of one partition.
+func (w *worker) work(ctx context.Context, topic string, partition int32, records []*kgo.Record) error {
+	t := w.tasks[partition]
+	src := w.top.source(topic)
+	if t == nil || src == nil {
+		return nil // taken away meanwhile
+	}
+	if q := w.queues[partition]; q != nil {
+		q.push(src, records)
+		return nil
+	}
+	for _, r := range records {
+		if err := w.handle(ctx, t, src, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handle gives one record to its task.
+func (w *worker) handle(ctx context.Context, t *task, src *source, r *kgo.Record) error {
+	w.begin(t)
+	w.txn.moved = true
+	if r.Attrs.IsControl() {
+		if off := r.Offset + 1; off > t.positions[src.index] {
+			t.positions[src.index] = off
+		}
+		return nil
+	}
+	if err := t.process(src, r.Offset, r.Timestamp, r.Key, r.Value, r.Headers); err != nil && !skipped(err) {
+		w.metrics.decodeErrors.WithLabelValues(w.top.app, src.topic).Inc()
+		w.log.Warn("record passed over: it does not decode", "topic", src.topic, "partition", r.Partition, "offset", r.Offset, "err", err)
+	}
+	if w.txn.bytes+t.size() >= w.cfg.BufferBytes {
+		return w.commit(ctx)
+	}
+	return nil
+}
+
+// begin opens the transaction in memory; in Kafka it begins with the first
+// record produced.
+func (w *worker) begin(t *task) {
+	if w.txn.since.IsZero() {
+		w.txn.since = time.Now()
+		w.txn.now = w.txn.since.UTC().Truncate(time.Millisecond)
+	}
+	t.begin(w.txn.now)
+}
+
+// punctuate runs what is due by the clocks of the tasks. Stream time is looked
+// at after every poll, the wall clock when something is due.
+func (w *worker) punctuate() {
+	now := time.Now()
+	wall := !now.Before(w.nextDue)
+	if !wall && (len(w.top.clocks) == 0 || w.txn.since.IsZero()) {
+		return
+	}
+	w.nextDue = now.Add(sweepEvery)
+	for _, t := range w.tasks {
+		opened := w.txn.since.IsZero()
+		w.begin(t)
+		if next := t.punctuate(); next.Before(w.nextDue) {
+			w.nextDue = next
+		}
+		if opened && !t.touched && !w.txn.open() {
+			w.txn.since = time.Time{} // it had nothing to do
+		}
+	}
+}
+
+// fail throws open work away and starts the tasks anew from what is committed.
+func (w *worker) fail(ctx context.Context, err error) {
+	if time.Since(w.failedAt) > time.Minute {
+		w.failures = 0
+	}
+	w.failures++
+	w.failedAt = time.Now()
+	w.app.setHealth(err)
+	pause := min(50*time.Millisecond<<min(w.failures, 8), 5*time.Second)
+	w.log.Warn("transaction thrown away, its records will be handled again", "err", err, "retry_in", pause)
+	w.reset()
+	select {
+	case <-ctx.Done():
+	case <-w.quit:
+	case <-time.After(pause):
+	}
+}
+
+// reset closes every task without committing. openMissing opens them again, with
+// producers whose predecessors' transactions are settled.
+func (w *worker) reset() {
+	if w.opening != nil {
+		// What it opens counts on producers that are gone, or on a place in
+		// the group that is.
+		w.opening.stale = true
+		w.opening.cancel()
+	}
+	w.txn.reset()
+	w.prod.close()
+	for p := range w.tasks {
+		w.closeTask(p)
+	}
+}
+
+func (w *worker) closeTask(p int32) {
+	delete(w.tasks, p)
+	delete(w.queues, p)
+	parts := map[string][]int32{}
+	for _, s := range w.top.sources {
+		if p < w.app.counts[s.topic] {
+			parts[s.topic] = []int32{p}
+			delete(w.committed, partitionKey{s.topic, p})
+		}
+	}
+	w.fetch.RemoveConsumePartitions(parts)
+	w.metrics.tasks.WithLabelValues(w.top.app).Set(float64(len(w.tasks)))
+}
+
+func (w *worker) handleEvents(ctx context.Context) error {
+	w.mu.Lock()
+	events := w.events
+	w.events = nil
+	w.mu.Unlock()
+	var errs []error
+	for _, e := range events {
+		switch e.kind {
+		case "assigned":
+			w.assigned = true
+			for topic, ps := range e.partitions {
+				if w.owned[topic] == nil {
+					w.owned[topic] = map[int32]bool{}
+				}
+				for _, p := range ps {
+					w.owned[topic][p] = true
+					if p >= w.app.counts[topic] {
+						w.log.Error("topic has more partitions than the application was started with: they are not read", "topic", topic, "partition", p, "known", w.app.counts[topic])
+						errs = append(errs, fmt.Errorf("topic %s grew beyond %d partitions: restart the application", topic, w.app.counts[topic]))
+					}
+				}
+			}
+		case "revoked":
+			if err := w.commit(ctx); err != nil {
+				errs = append(errs, err)
+				w.reset()
+			}
+			w.disown(e.partitions)
+		case "lost":
+			w.log.Warn("out of the group: its tasks go to others", "partitions", e.partitions)
+			w.reset()
+			w.disown(e.partitions)
+		case "opened":
+			errs = append(errs, w.takeOpened(e.opened))
+		}
+		if e.done != nil {
+			close(e.done)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (w *worker) disown(partitions map[string][]int32) {
+	for topic, ps := range partitions {
+		for _, p := range ps {
+			delete(w.owned[topic], p)
+			if w.tasks[p] != nil {
+				w.closeTask(p)
+			}
+		}
+	}
+	if w.opening != nil {
+		w.opening.cancel() // what it opens may not be ours any more
+	}
+}
+
+// leaving tells whether the group has taken something from us that is not
+// handled yet: its goroutine waits for that before it goes on.
+func (w *worker) leaving() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		if e.kind == "lost" {
+			return true
+		}
+	}
+	return false
+}
+
+// ours tells whether every input partition of a task is assigned to us. A
+// foreign member of the group may hold one of them: the task then waits.
+func (w *worker) ours(p int32) (missing []string) {
+	for _, s := range w.top.sources {
+		if p < w.app.counts[s.topic] && !w.owned[s.topic][p] {
+			missing = append(missing, s.topic)
+		}
+	}
+	return missing
+}
+
+// close ends everything, leaving the group so that another member takes over at
+// once instead of after the session's end.
+func (w *worker) close() {
+	close(w.closing)
+	w.reset()
+	if w.opening != nil {
+		w.opening.cancel()
+		<-w.opening.done
+	}
+	w.trimming.Wait()
+	w.fetch.Close()
+	if w.group == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	// A static member does not leave by closing.
+	adm := kadm.NewClient(w.group)
+	if _, err := adm.LeaveGroup(ctx, kadm.LeaveGroup(w.top.app).InstanceIDs(w.instance()).Reason("stopped")); err != nil {
+		w.log.Warn("could not leave the group: its tasks are taken over when the session ends", "err", err)
+	}
+	w.group.CloseAllowingRebalance()
+}
+
+// trim deletes handled records from the repartition topics, in the background.
+// It is no matter if it fails: the next one catches up.
+func (w *worker) trim() {
+	if w.cfg.KeepRepartitioned || time.Now().Before(w.trimAt) {
+		if w.trimAt.IsZero() {
+			w.trimAt = time.Now().Add(trimEvery)
+		} else if w.cfg.KeepRepartitioned {
+			w.trimAt = time.Now().Add(time.Hour)
+		}
+		return
+	}
+	w.trimAt = time.Now().Add(trimEvery)
+	var offsets kadm.Offsets
+	for k, off := range w.committed {
+		if s := w.top.source(k.topic); s != nil && s.internal != nil && off > 0 {
+			offsets.AddOffset(k.topic, k.partition, off, -1)
+		}
+	}
+	if len(offsets) == 0 {
+		return
+	}
+	w.trimming.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if _, err := kadm.NewClient(w.fetch).DeleteRecords(ctx, offsets); err != nil {
+			w.log.Debug("repartition topics not trimmed", "err", err)
+		}
+	})
+}
