@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/comptoir/comptoir/internal/kclient"
 	"github.com/comptoir/comptoir/streams/state"
+	"github.com/comptoir/comptoir/test/testenv"
 )
 
 // cluster is a broker for a test: Apache Kafka when the environment names one,
@@ -28,6 +30,24 @@ type cluster struct {
 	adm   *kadm.Client
 	tag   string
 }
+
+// onClusters runs a test on the in-process fake and, when COMPTOIR_TEST_KAFKA
+// names one, on Apache Kafka, under names of its own. In CI it must name one.
+func onClusters(t *testing.T, f func(t *testing.T, c *cluster)) {
+	t.Run("fake", func(t *testing.T) { f(t, newCluster(t)) })
+	t.Run("kafka", func(t *testing.T) { f(t, realCluster(t)) })
+}
+
+func realCluster(tb testing.TB) *cluster {
+	tb.Helper()
+	boot := testenv.Kafka(tb)
+	c := &cluster{tb: tb, kafka: kclient.Config{Brokers: strings.Split(boot, ",")}, tag: fmt.Sprintf("t%d-", time.Now().UnixNano())}
+	c.open()
+	return c
+}
+
+// n is a name that no other test on the cluster uses.
+func (c *cluster) n(name string) string { return c.tag + name }
 
 func newCluster(tb testing.TB) *cluster {
 	tb.Helper()
@@ -53,7 +73,7 @@ func (c *cluster) open() {
 
 func (c *cluster) topic(name string, partitions int32) {
 	c.tb.Helper()
-	if _, err := c.adm.CreateTopic(context.Background(), partitions, 1, nil, name); err != nil {
+	if _, err := c.adm.CreateTopic(context.Background(), partitions, 1, nil, c.n(name)); err != nil {
 		c.tb.Fatal(err)
 	}
 }
@@ -62,7 +82,7 @@ func (c *cluster) produce(topic string, n int, key func(i int) string) {
 	c.tb.Helper()
 	recs := make([]*kgo.Record, n)
 	for i := range recs {
-		recs[i] = &kgo.Record{Topic: topic, Partition: -1, Key: []byte(key(i)), Value: fmt.Appendf(nil, "%d", i)}
+		recs[i] = &kgo.Record{Topic: c.n(topic), Partition: -1, Key: []byte(key(i)), Value: fmt.Appendf(nil, "%d", i)}
 	}
 	if err := c.cl.ProduceSync(context.Background(), recs...).FirstErr(); err != nil {
 		c.tb.Fatal(err)
@@ -73,7 +93,7 @@ func (c *cluster) produce(topic string, n int, key func(i int) string) {
 // they do not come.
 func (c *cluster) read(topic string, n int) []*kgo.Record {
 	c.tb.Helper()
-	cl, err := c.kafka.New(kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	cl, err := c.kafka.New(kgo.ConsumeTopics(c.n(topic)), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		c.tb.Fatal(err)
 	}
@@ -108,7 +128,10 @@ func (c *cluster) eventually(what string, f func() bool) {
 // lag is the group's lag over its topics, markers counted.
 func (c *cluster) lag(group string, topics ...string) int64 {
 	c.tb.Helper()
-	offs, err := c.adm.FetchOffsets(context.Background(), group)
+	for i := range topics {
+		topics[i] = c.n(topics[i])
+	}
+	offs, err := c.adm.FetchOffsets(context.Background(), c.n(group))
 	if err != nil {
 		return -1
 	}
@@ -156,7 +179,7 @@ func (r *runningApp) halt(tb testing.TB) {
 // launch starts an App on a state directory.
 func (c *cluster) launch(dir string, build func(*Builder), opts ...func(*Config)) *runningApp {
 	c.tb.Helper()
-	b := NewBuilder("app")
+	b := NewBuilder(c.n("app"))
 	build(b)
 	top, err := b.Build()
 	if err != nil {
@@ -192,11 +215,11 @@ var numberSerde = Serde[uint64]{
 
 // counting counts each key of "in" after a repartition, and writes the counts to
 // "out": any record handled twice, or not, shows there.
-func counting(b *Builder) {
-	moved, again := Repartition(b, "moved", Text, Text, PartitionsOf("in"))
-	out := To(b, Topic[string, uint64]{Name: "out", Key: Text, Value: numberSerde})
+func (c *cluster) counting(b *Builder) {
+	moved, again := Repartition(b, "moved", Text, Text, PartitionsOf(c.n("in")))
+	out := To(b, Topic[string, uint64]{Name: c.n("out"), Key: Text, Value: numberSerde})
 	store := NewKeyValue(b, "counts", Text, numberSerde)
-	From(b, Topic[string, string]{Name: "in", Key: Text, Value: Text}).To(moved)
+	From(b, Topic[string, string]{Name: c.n("in"), Key: Text, Value: Text}).To(moved)
 	again.Process("count", func(c *Context, r Record[string, string]) {
 		n, _ := store.Get(c, r.Key)
 		store.Put(c, r.Key, n+1)
@@ -224,22 +247,23 @@ func (c *cluster) verifyCounts(total int) {
 	}
 }
 
-func TestAppCountsExactlyOnceOverRestarts(t *testing.T) {
-	c := newCluster(t)
+func TestAppCountsExactlyOnceOverRestarts(t *testing.T) { onClusters(t, countOverRestarts) }
+
+func countOverRestarts(t *testing.T, c *cluster) {
 	c.topic("in", 3)
 	c.topic("out", 3)
 	dir := t.TempDir()
 	key := func(i int) string { return fmt.Sprintf("k%d", i%17) }
 	total := 0
 	for range 3 {
-		app := c.launch(dir, counting)
+		app := c.launch(dir, c.counting)
 		c.produce("in", 1000, key)
 		total += 1000
 		c.read("out", total)
 		app.halt(t)
 	}
 	// On another machine: the state comes from the changelog.
-	app := c.launch(t.TempDir(), counting)
+	app := c.launch(t.TempDir(), c.counting)
 	c.produce("in", 1000, key)
 	total += 1000
 	c.verifyCounts(total)
