@@ -49,9 +49,9 @@ func realCluster(tb testing.TB) *cluster {
 // n is a name that no other test on the cluster uses.
 func (c *cluster) n(name string) string { return c.tag + name }
 
-func newCluster(tb testing.TB) *cluster {
+func newCluster(tb testing.TB, opts ...kfake.Opt) *cluster {
 	tb.Helper()
-	fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "100"}))
+	fake, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "100"})}, opts...)...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -126,10 +126,11 @@ func (c *cluster) eventually(what string, f func() bool) {
 }
 
 // lag is the group's lag over its topics, markers counted.
-func (c *cluster) lag(group string, topics ...string) int64 {
+func (c *cluster) lag(group string, names ...string) int64 {
 	c.tb.Helper()
+	topics := make([]string, len(names))
 	for i := range topics {
-		topics[i] = c.n(topics[i])
+		topics[i] = c.n(names[i])
 	}
 	offs, err := c.adm.FetchOffsets(context.Background(), c.n(group))
 	if err != nil {
@@ -176,8 +177,20 @@ func (r *runningApp) halt(tb testing.TB) {
 	})
 }
 
-// launch starts an App on a state directory.
+// launch starts an App on a state directory and returns once it is at work.
 func (c *cluster) launch(dir string, build func(*Builder), opts ...func(*Config)) *runningApp {
+	c.tb.Helper()
+	r := c.prepare(dir, build, opts...)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	if err := r.Start(ctx); err != nil {
+		c.tb.Fatal(err)
+	}
+	return r
+}
+
+// prepare makes an App without starting it.
+func (c *cluster) prepare(dir string, build func(*Builder), opts ...func(*Config)) *runningApp {
 	c.tb.Helper()
 	b := NewBuilder(c.n("app"))
 	build(b)
@@ -200,11 +213,6 @@ func (c *cluster) launch(dir string, build func(*Builder), opts ...func(*Config)
 	}
 	r := &runningApp{App: app, db: db}
 	c.tb.Cleanup(func() { r.halt(c.tb) })
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	if err := app.Start(ctx); err != nil {
-		c.tb.Fatal(err)
-	}
 	return r
 }
 

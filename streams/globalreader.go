@@ -31,27 +31,10 @@ func startGlobals(ctx context.Context, cfg Config, globals []*globalState) (*glo
 	if err != nil {
 		return nil, err
 	}
-	positions, ends := map[partitionKey]int64{}, map[partitionKey]int64{}
-	err = retry(ctx, cfg.Logger.Warn, "the global tables cannot be read yet", func() error {
-		adm := kadm.NewClient(cl)
-		starts, err := adm.ListStartOffsets(ctx, topics...)
-		if err != nil {
-			return err
-		}
-		// The last stable offset is enough: an open transaction is not state yet.
-		stable, err := adm.ListCommittedOffsets(ctx, topics...)
-		if err != nil {
-			return err
-		}
-		if err := starts.Error(); err != nil {
-			return err
-		}
-		if err := stable.Error(); err != nil {
-			return err
-		}
-		starts.Each(func(o kadm.ListedOffset) { positions[partitionKey{o.Topic, o.Partition}] = o.Offset })
-		stable.Each(func(o kadm.ListedOffset) { ends[partitionKey{o.Topic, o.Partition}] = o.Offset })
-		return nil
+	var positions, ends map[partitionKey]int64
+	err = retry(ctx, cfg.Logger.Warn, "the global tables cannot be read yet", func() (err error) {
+		positions, ends, err = bounds(ctx, kadm.NewClient(cl), topics...)
+		return err
 	})
 	apply := func(r *kgo.Record) error {
 		for _, g := range byTopic[r.Topic] {

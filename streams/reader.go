@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/comptoir/comptoir/internal/kclient"
 )
 
 // partitionKey names a partition.
@@ -80,4 +84,41 @@ func readerOptions() []kgo.Opt {
 // interrupted tells whether a poll ended because it was told to.
 func interrupted(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// ReadAll calls handle for every committed record that a topic holds now, each
+// partition in its order.
+func ReadAll(ctx context.Context, k kclient.Config, topic string, handle func(*kgo.Record) error) error {
+	cl, err := k.New(append(readerOptions(), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	positions, ends, err := bounds(ctx, kadm.NewClient(cl), topic)
+	if err != nil {
+		return err
+	}
+	return readTo(ctx, cl, positions, ends, handle)
+}
+
+// bounds returns where topics start, and their last stable offsets: an open
+// transaction is not there yet.
+func bounds(ctx context.Context, adm *kadm.Client, topics ...string) (starts, ends map[partitionKey]int64, err error) {
+	list := func(f func(context.Context, ...string) (kadm.ListedOffsets, error)) (map[partitionKey]int64, error) {
+		l, err := f(ctx, topics...)
+		if err == nil {
+			err = l.Error()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list offsets of %s: %w", strings.Join(topics, ", "), err)
+		}
+		m := map[partitionKey]int64{}
+		l.Each(func(o kadm.ListedOffset) { m[partitionKey{o.Topic, o.Partition}] = o.Offset })
+		return m, nil
+	}
+	if starts, err = list(adm.ListStartOffsets); err != nil {
+		return nil, nil, err
+	}
+	ends, err = list(adm.ListCommittedOffsets)
+	return starts, ends, err
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -66,7 +68,6 @@ func openProducers(ctx context.Context, cfg Config, name string) (p producers, e
 		kgo.MaxBufferedRecords(1 << 22),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.ProducerBatchMaxBytes(1 << 20),
-		kgo.RecordDeliveryTimeout(30 * time.Second),
 		kgo.DefaultProduceTopic("none"),
 	}
 	if p.addTo {
@@ -209,10 +210,17 @@ func (w *worker) produced(_ *kgo.Record, err error) {
 // commit ends the transaction in hand: changelog and outputs, the group's
 // offsets, the end, and then the local state. After an error the outcome may be
 // unknown: the caller must reset the worker before anything else.
-func (w *worker) commit(ctx context.Context) error {
+func (w *worker) commit(ctx context.Context) (err error) {
 	if !w.txn.pending() {
 		return nil
 	}
+	defer func() {
+		// A value that does not encode, for one: whoever waits for the end of
+		// the commit must hear of it.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
 	started := time.Now()
 	touched := w.txn.open()
 	for _, t := range w.tasks {
@@ -225,6 +233,11 @@ func (w *worker) commit(ctx context.Context) error {
 			w.settle(nil, offsets)
 		}
 		return err
+	}
+	if len(offsets) == 0 {
+		// A punctuation alone moves no position. Offsets are sent all the same:
+		// with them the group tells whether the tasks still are ours.
+		offsets = w.positions()
 	}
 	batch := w.cfg.State.NewBatch()
 	changed := map[int32]*task{}
@@ -276,16 +289,19 @@ func (w *worker) end(ctx context.Context, offsets map[partitionKey]int64) error 
 		}
 		return err
 	}
-	if err := cl.Flush(ctx); err != nil {
+	// No longer than the broker keeps the transaction open. (franz-go's own
+	// RecordDeliveryTimeout counts from the time that a record carries, which
+	// may be any.)
+	fctx, stop := context.WithTimeout(ctx, w.cfg.SessionTimeout)
+	defer stop()
+	if err := cl.Flush(fctx); err != nil {
 		return abort(fmt.Errorf("produce: %w", err))
 	}
 	if err := w.txn.failed(); err != nil {
 		return abort(fmt.Errorf("produce: %w", err))
 	}
-	if len(offsets) > 0 {
-		if err := w.addOffsets(ctx, cl, offsets); err != nil {
-			return abort(fmt.Errorf("offsets: %w", err))
-		}
+	if err := w.addOffsets(ctx, cl, offsets); err != nil {
+		return abort(fmt.Errorf("offsets: %w", err))
 	}
 	// Not ctx: once asked for, the end is waited for, or its outcome is unknown.
 	ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.SessionTimeout)
@@ -299,17 +315,23 @@ func (w *worker) end(ctx context.Context, offsets map[partitionKey]int64) error 
 	return nil
 }
 
-// advanced returns the positions that the group does not hold yet.
-func (w *worker) advanced() map[partitionKey]int64 {
+// positions returns where every task goes on.
+func (w *worker) positions() map[partitionKey]int64 {
 	offsets := map[partitionKey]int64{}
 	for p, t := range w.tasks {
 		for i, s := range w.top.sources {
-			k := partitionKey{s.topic, p}
-			if off := t.positions[i]; off >= 0 && p < w.app.counts[s.topic] && off != w.committed[k] {
-				offsets[k] = off
+			if off := t.positions[i]; off >= 0 && p < w.app.counts[s.topic] {
+				offsets[partitionKey{s.topic, p}] = off
 			}
 		}
 	}
+	return offsets
+}
+
+// advanced returns the positions that the group does not hold yet.
+func (w *worker) advanced() map[partitionKey]int64 {
+	offsets := w.positions()
+	maps.DeleteFunc(offsets, func(k partitionKey, off int64) bool { return off == w.committed[k] })
 	return offsets
 }
 

@@ -64,7 +64,9 @@ type event struct {
 	done       chan struct{}
 }
 
-const trimEvery = 30 * time.Second
+// trimEvery is how often handled records are deleted from repartition topics. A
+// variable for the tests.
+var trimEvery = 30 * time.Second
 
 // maxPoll bounds the records of one poll.
 const maxPoll = 2000
@@ -306,6 +308,7 @@ func (w *worker) work(ctx context.Context, topic string, partition int32, record
 	if t == nil || src == nil {
 		return nil // taken away meanwhile
 	}
+	w.freshen()
 	if q := w.queues[partition]; q != nil {
 		q.push(src, records)
 		return nil
@@ -336,6 +339,20 @@ func (w *worker) handle(ctx context.Context, t *task, src *source, r *kgo.Record
 		return w.commit(ctx)
 	}
 	return nil
+}
+
+// freshen moves the time of a transaction that has changed nothing yet, because
+// all it met were markers or records to ignore: what follows is decided now.
+func (w *worker) freshen() {
+	if w.txn.since.IsZero() || w.txn.open() {
+		return
+	}
+	for _, t := range w.tasks {
+		if t.touched {
+			return
+		}
+	}
+	w.txn.now = time.Now().UTC().Truncate(time.Millisecond)
 }
 
 // begin opens the transaction in memory; in Kafka it begins with the first

@@ -1,0 +1,83 @@
+# Everything a developer or CI runs. `make help` lists it.
+SHELL      := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS  += --no-print-directory
+
+STATICCHECK := v0.8.2
+FUZZTIME    ?= 5s
+
+# Packages with tests on real servers, and the others' trees, where a race can hide.
+REAL = $$(grep -rlE --include='*_test.go' 'COMPTOIR_TEST_|test/testenv' . | xargs -r -n 1 dirname | sort -u)
+RACE = $$(go list ./... | grep -v '/test/e2e')
+STEP = @printf '\n== %s\n'
+
+.PHONY: help build test check fmt vet lint generated race fuzz bench e2e nightly clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r t d; do printf '  %-10s %s\n' "$$t" "$$d"; done
+
+build: ## ./comptoir, a static binary
+	CGO_ENABLED=0 go build -trimpath -o comptoir ./cmd/comptoir
+
+test: ## what needs nothing but Go
+	go test ./...
+
+check: ## what CI runs: tests, format, vet, lint, race detector, real Apache Kafka and PostgreSQL
+	$(STEP) 'tests that need nothing but Go'
+	CI= go test ./...
+	@$(MAKE) fmt vet lint generated race e2e
+	@printf '\ncheck: everything passed\n'
+
+fmt: ## gofmt has nothing to say
+	$(STEP) gofmt
+	@bad=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs -r gofmt -l); \
+	if [ -n "$$bad" ]; then echo "run gofmt -w on:" $$bad; exit 1; fi
+
+vet: ## go vet, and a build without cgo
+	$(STEP) 'go vet, build without cgo'
+	go vet ./...
+	CGO_ENABLED=0 go build ./...
+
+lint: bin/staticcheck-$(STATICCHECK) ## staticcheck
+	$(STEP) staticcheck
+	bin/staticcheck-$(STATICCHECK) ./...
+
+bin/staticcheck-$(STATICCHECK):
+	GOFLAGS= GOBIN=$(CURDIR)/bin go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK)
+	mv bin/staticcheck $@
+
+generated: ## generated files are what their generators write
+	$(STEP) 'generated files'
+	@state() { git diff; git ls-files --others --exclude-standard -z | xargs -0r sha256sum; }; \
+	before=$$(state); go generate ./...; \
+	[ "$$before" = "$$(state)" ] || { echo "go generate changed files: look at git status, commit them"; exit 1; }
+
+race: ## the race detector, on everything that runs inside the test's process
+	$(STEP) 'race detector'
+	CI= CGO_ENABLED=1 go test -race -short -timeout 10m $(RACE)
+
+fuzz: ## every fuzz target for FUZZTIME (5s)
+	@grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r -n 1 dirname | sort -u | while read -r dir; do \
+	  for target in $$(cat "$$dir"/*_test.go | grep -oE '^func Fuzz\w*' | cut -c 6- | sort -u); do \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir"; \
+	  done; \
+	done
+
+bench: ## every benchmark
+	go test -run '^$$' -bench . -benchmem ./...
+
+e2e: ## tests on real Apache Kafka and PostgreSQL, which test/servers starts; a left-out test is a failure
+	$(STEP) 'tests on real Apache Kafka and PostgreSQL'
+	CI=true test/servers/with go test -count=1 -p 1 -timeout 20m $(REAL)
+
+nightly: ## check, longer: fuzzing, more orders and kills, the race detector on all of it
+	@$(MAKE) check
+	@$(MAKE) fuzz FUZZTIME=2m
+	CGO_ENABLED=1 CI=true COMPTOIR_TEST_ORDERS=100000 COMPTOIR_TEST_KILLS=50 \
+	  test/servers/with go test -race -count=1 -p 1 -timeout 3h $(REAL)
+
+clean: ## what builds and runs leave in the tree
+	rm -rf comptoir bin comptoir-data
+	go clean -testcache

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/comptoir/comptoir/internal/demo"
+	"github.com/comptoir/comptoir/node"
+)
+
+// nodeFlags are the flags of the commands that run a node. A flag that was given
+// wins over environment and file.
+type nodeFlags struct {
+	config     string
+	changed    []func(*node.Config)
+	cmd        *cobra.Command
+	demo       bool
+	embedded   bool
+	drainDelay time.Duration
+}
+
+// text adds a flag that sets one field of the configuration.
+func (f *nodeFlags) text(name, short, usage string, set func(c *node.Config, v string)) {
+	var v string
+	f.cmd.Flags().StringVarP(&v, name, short, "", usage)
+	f.changed = append(f.changed, func(c *node.Config) {
+		if f.cmd.Flags().Changed(name) {
+			set(c, v)
+		}
+	})
+}
+
+func (f *nodeFlags) common() {
+	fl := f.cmd.Flags()
+	fl.StringVar(&f.config, "config", "", "YAML file of the configuration (see `comptoir config print`)")
+	f.text("data-dir", "", "folder of all local state (default ./comptoir-data)", func(c *node.Config, v string) { c.DataDir = v })
+	f.text("catalogue", "", "JSON or CSV file of products and first stock to load", func(c *node.Config, v string) { c.Catalogue = v })
+	f.text("http", "", "address of the HTTP listener (default 127.0.0.1:8080)", func(c *node.Config, v string) { c.HTTP = v })
+	f.text("connect", "", "address of the Kafka Connect REST API (default 127.0.0.1:8083)", func(c *node.Config, v string) { c.Connect = v })
+	f.text("log-format", "", "text or json (default text)", func(c *node.Config, v string) { c.LogFormat = v })
+	f.text("log-level", "", "debug, info, warn or error (default info; warn with --demo)", func(c *node.Config, v string) { c.LogLevel = v })
+	var insecure bool
+	fl.BoolVar(&insecure, "insecure", false, "allow addresses that are not loopback, without sign-in")
+	f.changed = append(f.changed, func(c *node.Config) { c.Insecure = c.Insecure || insecure })
+}
+
+// load reads the configuration of the command line.
+func (f *nodeFlags) load(a *app) (node.Config, error) {
+	path := f.config
+	if path == "" {
+		path = a.getenv("COMPTOIR_CONFIG")
+	}
+	cfg, err := node.Load(path, a.environ)
+	if err != nil {
+		return cfg, usagef("%v", err)
+	}
+	if f.demo && cfg.LogLevel == node.Default().LogLevel {
+		cfg.LogLevel = "warn" // the demo's table is not to be torn by log lines
+	}
+	for _, change := range f.changed {
+		change(&cfg)
+	}
+	if err := cfg.Validate(); err != nil {
+		return cfg, usagef("%v", err)
+	}
+	return cfg, nil
+}
+
+func newLogger(cfg node.Config, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
+		level = slog.LevelInfo // Validate has refused any other
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// stopWithin bounds the stop of `up`.
+const stopWithin = 2 * time.Second
+
+func (a *app) upCommand() *cobra.Command {
+	f := &nodeFlags{embedded: true}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start the whole shop in this process: broker, stages, connectors",
+		Long: `Starts a Kafka-protocol broker, the stages of the pipeline and the connector
+runtime in one process, with all state in one folder. Any Kafka client can
+connect. The first start on an empty folder loads a demo catalogue of 20
+products, or the file of --catalogue.
+
+Ctrl-C stops it; a second start on the same folder goes on where it was.`,
+		Example: `  comptoir up --demo
+  comptoir up --data-dir /var/lib/comptoir --catalogue products.csv
+  comptoir up --http 127.0.0.1:0 --kafka 127.0.0.1:0 --connect 127.0.0.1:0`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.load(a)
+			if err != nil {
+				return err
+			}
+			return a.up(cmd.Context(), cfg, f.demo)
+		},
+	}
+	f.cmd = cmd
+	f.common()
+	f.text("kafka", "", "address of the broker (default 127.0.0.1:9092)", func(c *node.Config, v string) { c.Kafka = v })
+	f.text("sync", "", "when records are forced to the disk: commit or interval (default interval)", func(c *node.Config, v string) { c.Sync = v })
+	cmd.Flags().BoolVar(&f.demo, "demo", false, "send 20 orders and show them crossing")
+	return cmd
+}
+
+func (a *app) up(ctx context.Context, cfg node.Config, withDemo bool) error {
+	begin := time.Now()
+	tuneMemory()
+	n, err := node.NewEmbedded(cfg, newLogger(cfg, a.err))
+	if err != nil {
+		return err
+	}
+	if err := n.Start(ctx); err != nil {
+		return err
+	}
+	return a.runNode(ctx, n, 0, stopWithin, func(ctx context.Context) error {
+		e := n.Endpoints()
+		fmt.Fprintf(a.out, "Comptoir is ready after %d ms. State is in %s\n\n  Kafka    %s\n  HTTP     %s\n  Connect  %s\n\n",
+			time.Since(begin).Milliseconds(), relative(cfg.DataDir), e.Kafka, e.HTTP, e.Connect)
+		if withDemo {
+			out, width := a.terminal()
+			_, err := demo.Run(ctx, demo.Config{
+				Kafka: n.Kafka(), Groups: n.Groups(), Archive: n.Archived,
+				Out: a.out, Terminal: out, Width: width,
+			})
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("demo: %w", err)
+			}
+		}
+		fmt.Fprint(a.out, tryNext(cfg, e))
+		return nil
+	})
+}
+
+// runNode runs what is to be said of a started node, waits for the signal to
+// stop, and stops it.
+// First it says for the drain delay that it is not ready.
+func (a *app) runNode(ctx context.Context, n *node.Node, drain, within time.Duration, say func(context.Context) error) error {
+	err := say(ctx)
+	if err == nil {
+		<-ctx.Done()
+		fmt.Fprintln(a.err, "stopping; once more to stop at once")
+		n.Drain()
+		time.Sleep(drain)
+	}
+	stop, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	if serr := n.Stop(stop); err == nil {
+		err = serr
+	}
+	return err
+}
+
+// terminal tells whether the output is one, and its width.
+func (a *app) terminal() (bool, int) {
+	f, ok := a.out.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return false, 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return false, 0
+	}
+	return true, width
+}
+
+// tuneMemory trades some CPU for a small process on a laptop, unless the
+// environment says otherwise.
+func tuneMemory() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(350 << 20)
+	}
+}
+
+func relative(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if r, err := filepath.Rel(wd, path); err == nil && !strings.HasPrefix(r, "..") {
+		return "./" + r
+	}
+	return path
+}
+
+// tryNext says what a newcomer can do now, with the addresses in use.
+func tryNext(cfg node.Config, e node.Endpoints) string {
+	flag := ""
+	if cfg.DataDir != node.Default().DataDir {
+		flag = " --data-dir " + relative(cfg.DataDir)
+	}
+	return fmt.Sprintf(`Try next, in another terminal:
+
+  echo 'CLI-991:{"commandeId":991,"client":"LUCAS","montant":120.5,"produit":"PC Gamer"}' |
+    comptoir produce commandes.ecommerce --key-separator :%[1]s     an order
+  comptoir consume notifications.clients --from-beginning -n 3%[1]s  what the customers are told
+  comptoir group list%[1]s                                           who reads what, and the lag
+  comptoir connector status archive%[1]s                             the archive
+  comptoir topology                                                  the pipeline as a picture
+  curl %[2]s/metrics
+
+Any Kafka client can use %[3]s. Ctrl-C stops.
+`, flag, e.HTTP, e.Kafka)
+}

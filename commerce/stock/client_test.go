@@ -1,0 +1,182 @@
+package stock
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/streams"
+	"github.com/comptoir/comptoir/streams/streamstest"
+)
+
+// queueing is the client task alone: the test gives the answers.
+type queueing struct {
+	*streamstest.Driver
+	t   *testing.T
+	seq map[string]request // what was asked, by order
+	// left counts the entries of the task's stores, per minute of the clock.
+	left int
+}
+
+func newQueueing(t *testing.T) *queueing {
+	q := &queueing{t: t, seq: map[string]request{}}
+	q.Driver = streamstest.New(t, App, func(b *streams.Builder) {
+		s, _, _, answers := newStage(b, Config{})
+		s.clientTask(streams.From(b, event.Orders), answers)
+		b.WallClock("left", time.Minute, func(c *streams.Context, _ time.Time) {
+			s.queues.Scan(c, func(event.ID, queue) bool { q.left++; return true })
+			s.waiting.Scan(c, func(place, *pending) bool { q.left++; return true })
+			s.gathered.Scan(c, func(place, gathered) bool { q.left++; return true })
+		}, s.queues, s.waiting, s.gathered)
+	})
+	return q
+}
+
+// entries checks how many entries the stores of the client task hold.
+func (q *queueing) entries(want int) {
+	q.t.Helper()
+	q.left = 0
+	q.Advance(time.Minute)
+	if q.left != want {
+		q.t.Errorf("the stores hold %d entries, want %d", q.left, want)
+	}
+}
+
+func (q *queueing) order(client, value string) {
+	q.t.Helper()
+	q.Pipe(event.TopicOrders, client, value)
+	for _, r := range q.Read(topicRequests) {
+		v, err := parseRequest(r.Value)
+		if err != nil {
+			q.t.Fatal(err)
+		}
+		q.seq[string(r.Key)] = v
+	}
+}
+
+func (q *queueing) answer(order string, kind answerKind, part int) {
+	q.t.Helper()
+	v := q.seq[order]
+	q.PipeRaw(streams.RawRecord{
+		Topic: topicAnswers, Partition: v.Partition, Key: []byte(v.Client),
+		Value: appendAnswer(nil, answer{Kind: kind, Seq: v.Seq, Part: part}),
+	})
+}
+
+// expect compares the verdicts, errors and releases written since the last time.
+func (q *queueing) expect(want ...string) {
+	q.t.Helper()
+	var got []string
+	for _, r := range q.Read(event.TopicVerdicts) {
+		v, err := event.ParseVerdict(r.Value)
+		if err != nil {
+			q.t.Fatal(err)
+		}
+		got = append(got, short(v))
+	}
+	for _, r := range q.Read(event.TopicErrors) {
+		e, err := event.ParseErrorRecord(r.Value)
+		if err != nil {
+			q.t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintf("%s %s", e.Order, e.Problems[0].Code))
+	}
+	for _, r := range q.Read(topicCommands) {
+		c, err := parseCommand(r.Value)
+		if err != nil || c.Kind != commandRelease {
+			q.t.Fatalf("command %+v, %v", c, err)
+		}
+		got = append(got, fmt.Sprintf("release %s of %s", r.Key, c.Order))
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		q.t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestVerdictsWaitForEarlierOrders(t *testing.T) {
+	q := newQueueing(t)
+	q.order("C", lines("1", "L", "a", 1, 1, "b", 1, 1))
+	q.order("C", lines("2", "L", "a", 1, 1))
+	q.order("D", lines("3", "L", "a", 1, 1))
+	q.order("C", lines("4", "L", "a", 1, 1))
+	q.order("C", lines("5", "L", "a", 1, 1, "b", 1, 1, "c", 1, 1))
+	q.order("C", lines("6", "L", "a", 1, 1))
+	q.order("C", lines("7", "L", "a", 1, 1))
+	q.expect()
+	q.answer("3", answerReserved, 0)
+	q.expect("3 VALIDE")
+	q.answer("5", answerReserved, 2)
+	q.answer("5", answerShort, 0)
+	q.answer("7", answerReserved, 0)
+	q.answer("4", answerAgain, 0)
+	q.expect()
+	q.entries(6 + 3) // a queue, five orders behind its first, and answers to 4, 5 and 7
+	q.Restart()
+	q.answer("6", answerConflict, 0)
+	q.expect("6 COMMANDE_EN_CONFLIT")
+	q.answer("1", answerReserved, 1)
+	q.answer("5", answerReserved, 1)
+	q.expect()
+	q.answer("1", answerReserved, 0)
+	q.expect("1 VALIDE")
+	q.Restart()
+	q.answer("2", answerReserved, 0)
+	q.expect("2 VALIDE", "5 REFUSE STOCK_INSUFFISANT", "7 VALIDE", "release b of 5", "release c of 5")
+
+	q.entries(0)
+
+	// The queue begins anew.
+	q.order("C", lines("8", "L", "a", 1, 1))
+	q.answer("8", answerReserved, 0)
+	q.expect("8 VALIDE")
+	if got := q.Counted("unfit"); got != 0 {
+		t.Errorf("%d answers did not fit", got)
+	}
+}
+
+func TestAnswersThatDoNotFit(t *testing.T) {
+	q := newQueueing(t)
+	q.order("C", lines("1", "L", "a", 1, 1, "b", 1, 1))
+	q.order("C", lines("2", "L", "a", 1, 1))
+	q.answer("2", answerReserved, 0)
+	q.answer("2", answerReserved, 0) // answered already
+	q.answer("2", answerAgain, 0)
+	q.answer("1", answerReserved, 2) // no such part
+	q.answer("1", answerReserved, 1)
+	q.answer("1", answerShort, 1) // answered already
+	q.expect()
+	q.answer("1", answerReserved, 0)
+	q.expect("1 VALIDE", "2 VALIDE")
+	q.answer("1", answerReserved, 0) // no queue any more
+	q.answer("2", answerConflict, 0)
+	q.order("C", lines("3", "L", "a", 1, 1))
+	q.answer("2", answerReserved, 0) // no such place
+	q.expect()
+	q.answer("3", answerReserved, 0)
+	q.expect("3 VALIDE")
+	if got := q.Counted("unfit"); got != 7 {
+		t.Errorf("%d answers did not fit, want 7", got)
+	}
+}
+
+func TestSingleLineMeaningIsKept(t *testing.T) {
+	q := newQueueing(t)
+	q.Pipe(event.TopicProducts, "1001", `{"id_produit":1001,"nom_produit":"PC Gamer"}`)
+	q.order("C", seed)
+	q.order("C", `{"commandeId":992,"client":"LUCAS","montant":120.5,"produit":"PC Gamer"}`)
+	q.Pipe(event.TopicProducts, "1001", `{"id_produit":1001,"nom_produit":"Autre"}`)
+	q.Restart()
+	for _, id := range []string{"991", "992"} {
+		if p := q.seq[id].Parts; len(p) != 1 || p[0] != (part{"1001", 1}) {
+			t.Errorf("order %s asks for %v", id, p)
+		}
+		q.answer(id, answerReserved, 0)
+	}
+	for _, r := range q.Read(event.TopicVerdicts) {
+		v, err := event.ParseVerdict(r.Value)
+		if err != nil || v.Lines[0].Product != "1001" {
+			t.Errorf("verdict %s, %v", r.Value, err)
+		}
+	}
+}

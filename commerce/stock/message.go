@@ -1,0 +1,203 @@
+package stock
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/streams"
+)
+
+// part is what an order wants of one product, all its lines together.
+type part struct {
+	Product  event.ID
+	Quantity int64
+}
+
+// maxPart is the largest quantity of a part.
+const maxPart = event.MaxLines * event.MaxQuantity
+
+// request is a message to the identity task, keyed by order id.
+type request struct {
+	Kind requestKind
+	// The rest is for requestOrder alone: who asks, and for what.
+	Client    event.ID // whose queue the order stands in
+	Partition int32    // of that queue
+	Seq       int64    // the order's place in that queue
+	Digest    [16]byte
+	Parts     []part // each product once
+}
+
+type requestKind byte
+
+const (
+	requestOrder     requestKind = iota + 1 // an order came
+	requestRefused                          // its payment was refused
+	requestConfirmed                        // it was confirmed
+)
+
+var requestSerde = streams.Serde[request]{Append: appendRequest, Parse: parseRequest}
+
+func appendRequest(b []byte, r request) []byte {
+	b = append(b, wireVersion, byte(r.Kind))
+	if r.Kind != requestOrder {
+		return b
+	}
+	b = appendText(b, r.Client)
+	b = binary.AppendUvarint(b, uint64(r.Partition))
+	b = binary.AppendUvarint(b, uint64(r.Seq))
+	b = append(b, r.Digest[:]...)
+	b = binary.AppendUvarint(b, uint64(len(r.Parts)))
+	for _, p := range r.Parts {
+		b = appendText(b, p.Product)
+		b = binary.AppendUvarint(b, uint64(p.Quantity))
+	}
+	return b
+}
+
+func parseRequest(data []byte) (r request, err error) {
+	d := decode("request to identity", data)
+	switch r.Kind = requestKind(d.byte()); r.Kind {
+	case requestOrder:
+		r.Client = d.id()
+		r.Partition = int32(d.uvarint(math.MaxInt32))
+		r.Seq = d.int63()
+		r.Digest = d.digest()
+		r.Parts = make([]part, d.count(event.MaxLines))
+		for i := range r.Parts {
+			r.Parts[i].Product = d.id()
+			r.Parts[i].Quantity = int64(d.uvarint(maxPart))
+		}
+	case requestRefused, requestConfirmed:
+	default:
+		d.fail()
+	}
+	return r, d.end()
+}
+
+// command is a message to the product task, keyed by product id.
+type command struct {
+	Kind commandKind
+
+	Order event.ID // reserve, release, exit
+	// Who gets the answer to reserve.
+	Client    event.ID
+	Partition int32
+	Seq       int64
+	Part      int   // which of the order's parts this is
+	Born      int64 // reserve: when identity met the order, ms
+
+	Quantity int64    // reserve, supply
+	Supply   event.ID // supply
+	Name     string   // supply (optional), list
+}
+
+type commandKind byte
+
+const (
+	commandReserve commandKind = iota + 1
+	commandRelease
+	commandExit
+	commandSupply
+	commandList   // into the catalogue
+	commandUnlist // out of it
+)
+
+var commandSerde = streams.Serde[command]{Append: appendCommand, Parse: parseCommand}
+
+func appendCommand(b []byte, c command) []byte {
+	b = append(b, wireVersion, byte(c.Kind))
+	switch c.Kind {
+	case commandReserve:
+		b = appendText(b, c.Order)
+		b = appendText(b, c.Client)
+		b = binary.AppendUvarint(b, uint64(c.Partition))
+		b = binary.AppendUvarint(b, uint64(c.Seq))
+		b = binary.AppendUvarint(b, uint64(c.Part))
+		b = binary.AppendUvarint(b, uint64(c.Born))
+		b = binary.AppendUvarint(b, uint64(c.Quantity))
+	case commandRelease, commandExit:
+		b = appendText(b, c.Order)
+	case commandSupply:
+		b = appendText(b, c.Supply)
+		b = binary.AppendUvarint(b, uint64(c.Quantity))
+		b = appendText(b, c.Name)
+	case commandList:
+		b = appendText(b, c.Name)
+	}
+	return b
+}
+
+func parseCommand(data []byte) (c command, err error) {
+	d := decode("command to a product", data)
+	switch c.Kind = commandKind(d.byte()); c.Kind {
+	case commandReserve:
+		c.Order = d.id()
+		c.Client = d.id()
+		c.Partition = int32(d.uvarint(math.MaxInt32))
+		c.Seq = d.int63()
+		c.Part = int(d.uvarint(event.MaxLines - 1))
+		c.Born = d.int63()
+		c.Quantity = int64(d.uvarint(maxPart))
+	case commandRelease, commandExit:
+		c.Order = d.id()
+	case commandSupply:
+		c.Supply = d.id()
+		c.Quantity = d.int63()
+		c.Name = d.text(maxName)
+	case commandList:
+		c.Name = d.text(maxName)
+	case commandUnlist:
+	default:
+		d.fail()
+	}
+	return c, d.end()
+}
+
+// answer is a message to the client task, keyed by client id and sent to the
+// partition that asked.
+type answer struct {
+	Kind answerKind
+	Seq  int64  // which order of the client
+	Part int    // from a product: which of the order's parts
+	Name string // from a product: its name, if it has one
+}
+
+type answerKind byte
+
+const (
+	answerReserved answerKind = iota + 1 // from a product
+	answerShort                          // from a product: not enough left
+	answerUnknown                        // from a product: there is no such product
+	answerAgain                          // from identity: the order was here before
+	answerConflict                       // from identity: its id is another order's
+)
+
+func (k answerKind) fromProduct() bool { return k <= answerUnknown }
+
+var answerSerde = streams.Serde[answer]{Append: appendAnswer, Parse: parseAnswer}
+
+func appendAnswer(b []byte, a answer) []byte {
+	b = append(b, wireVersion, byte(a.Kind))
+	b = binary.AppendUvarint(b, uint64(a.Seq))
+	if a.Kind.fromProduct() {
+		b = binary.AppendUvarint(b, uint64(a.Part))
+		b = appendText(b, a.Name)
+	}
+	return b
+}
+
+func parseAnswer(data []byte) (a answer, err error) {
+	d := decode("answer to a client's queue", data)
+	a.Kind = answerKind(d.byte())
+	a.Seq = d.int63()
+	switch a.Kind {
+	case answerReserved, answerShort, answerUnknown:
+		a.Part = int(d.uvarint(event.MaxLines - 1))
+		a.Name = d.text(maxName)
+	case answerAgain, answerConflict:
+	default:
+		d.fail()
+	}
+	return a, d.end()
+}

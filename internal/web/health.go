@@ -1,0 +1,90 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// checkTimeout bounds one readiness check: a prober gives up after a few
+// seconds, and a check that hangs is a failing one.
+const checkTimeout = 2 * time.Second
+
+// Check is one condition of readiness.
+type Check struct {
+	// Name stands in the answer, such as "kafka".
+	Name string
+	// Run returns nil if the condition holds, else what is wrong. It is
+	// called concurrently and has two seconds.
+	Run func(ctx context.Context) error
+}
+
+// Health answers the probes of orchestrators and gateways.
+type Health struct {
+	checks   []Check
+	draining atomic.Bool
+}
+
+// NewHealth returns probes over the given checks.
+func NewHealth(checks ...Check) *Health { return &Health{checks: checks} }
+
+// Drain makes /readyz fail from now on, so that a gateway sends no new work
+// while the process stops.
+func (h *Health) Drain() { h.draining.Store(true) }
+
+// Failure is one failing check in the answer of /readyz.
+type Failure struct {
+	Check  string `json:"check"`
+	Reason string `json:"reason"`
+}
+
+type healthBody struct {
+	Status  string    `json:"status"` // "ok" or "unavailable"
+	Failing []Failure `json:"failing,omitempty"`
+}
+
+// Failing runs every check and returns those that fail, in their order.
+func (h *Health) Failing(ctx context.Context) []Failure {
+	if h.draining.Load() {
+		return []Failure{{"drain", "the process is stopping"}}
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	results := make([]error, len(h.checks))
+	var wg sync.WaitGroup
+	for i, c := range h.checks {
+		wg.Go(func() { results[i] = c.Run(ctx) })
+	}
+	wg.Wait()
+	var out []Failure
+	for i, err := range results {
+		if err != nil {
+			out = append(out, Failure{h.checks[i].Name, err.Error()})
+		}
+	}
+	return slices.Clip(out)
+}
+
+// Register adds /livez (the process answers), /readyz and /health (both: every
+// check holds, else 503 with the failing ones) to mux.
+func (h *Health) Register(mux *http.ServeMux) {
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		noStore(w)
+		WriteJSON(w, http.StatusOK, healthBody{Status: "ok"})
+	})
+	ready := func(w http.ResponseWriter, r *http.Request) {
+		noStore(w)
+		if failing := h.Failing(r.Context()); len(failing) > 0 {
+			WriteJSON(w, http.StatusServiceUnavailable, healthBody{"unavailable", failing})
+			return
+		}
+		WriteJSON(w, http.StatusOK, healthBody{Status: "ok"})
+	}
+	mux.HandleFunc("GET /readyz", ready)
+	mux.HandleFunc("GET /health", ready)
+}
+
+func noStore(w http.ResponseWriter) { w.Header().Set("Cache-Control", "no-store") }

@@ -1,0 +1,135 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	headerTimeout = 10 * time.Second
+	writeTimeout  = time.Minute
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 64 << 10
+)
+
+// ServerConfig says where a Server listens and what it serves.
+type ServerConfig struct {
+	// Addr is host:port; port 0 takes a free port. Required.
+	Addr string
+	// Flag is the command-line flag that changes Addr, such as "--http"; the
+	// error for a port in use names it.
+	Flag string
+	// Handler is served as it is: see Chain and Routes. Required.
+	Handler http.Handler
+	// Logger receives what net/http reports, and start and stop. Required.
+	Logger *slog.Logger
+}
+
+// Server is an HTTP listener with the life of a lifecycle.Component. It is
+// started once.
+type Server struct {
+	cfg ServerConfig
+
+	mu   sync.Mutex
+	http *http.Server
+	addr string
+	end  chan struct{} // closed when serving has ended
+	kill context.CancelFunc
+}
+
+// NewServer returns a server that does not listen yet.
+func NewServer(cfg ServerConfig) *Server { return &Server{cfg: cfg} }
+
+// Start listens and returns.
+func (s *Server) Start(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.http != nil {
+		return errors.New("http server started twice")
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", s.cfg.Addr)
+	if err != nil {
+		return fmt.Errorf("http server: %w", ListenError(err, s.cfg.Addr, s.cfg.Flag))
+	}
+	// Requests end with the server, not with the context of Start.
+	base, kill := context.WithCancel(context.WithoutCancel(ctx))
+	s.kill = kill
+	s.addr = ln.Addr().String()
+	s.http = &http.Server{
+		Handler:           s.cfg.Handler,
+		ReadHeaderTimeout: headerTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	s.end = make(chan struct{})
+	go func() {
+		defer close(s.end)
+		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			s.cfg.Logger.Error("http server failed", "addr", s.addr, "error", err)
+		}
+	}()
+	s.cfg.Logger.Info("http server ready", "addr", s.addr)
+	return nil
+}
+
+// Addr returns the address in use, host:port; empty before Start.
+func (s *Server) Addr() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.addr
+}
+
+// streamGrace is how long requests in progress may finish by themselves before
+// their contexts end: enough for any answer but an event stream, which ends
+// only with its context.
+const streamGrace = 500 * time.Millisecond
+
+// Stop takes no new request and lets those in progress finish: after half a
+// second their contexts end, and when ctx ends their connections are closed.
+func (s *Server) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	srv, end, kill := s.http, s.end, s.kill
+	s.mu.Unlock()
+	if srv == nil {
+		return nil
+	}
+	defer kill()
+	t := time.AfterFunc(streamGrace, kill)
+	defer t.Stop()
+	err := srv.Shutdown(ctx)
+	if err != nil {
+		kill()
+		err = errors.Join(fmt.Errorf("http server %s: requests in progress were cut off: %w", s.addr, err), srv.Close())
+	}
+	<-end
+	return err
+}
+
+// ListenError explains why addr cannot be listened on and names the flag that
+// changes it.
+func ListenError(err error, addr, flag string) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("address %s is in use: stop the program that has it or choose another with %s: %w", addr, flag, err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("no permission to listen on %s: choose a port above 1023 with %s: %w", addr, flag, err)
+	}
+	return fmt.Errorf("cannot listen on %s (%s): %w", addr, flag, err)
+}
+
+// Stream prepares an answer without end, such as server-sent events: the
+// server's time limit for writing does not hold for it.
+func Stream(w http.ResponseWriter) error {
+	return http.NewResponseController(w).SetWriteDeadline(time.Time{})
+}

@@ -1,0 +1,242 @@
+package node
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/comptoir/comptoir/broker"
+	"github.com/comptoir/comptoir/commerce/event"
+)
+
+// Roles are the parts of Comptoir that an instance can run, in the order of an
+// order's way.
+var Roles = []string{
+	"api", "relais", "anomalies", "stock", "paiement", "facturation",
+	"notification", "suivi", "connect", "console", "audit",
+}
+
+// Config is the one configuration tree. Default gives every value; a YAML file,
+// the environment (COMPTOIR_ and the path in capitals, joined by _) and flags
+// change some of them, in rising precedence.
+type Config struct {
+	DataDir      string    `yaml:"data_dir" doc:"Folder of all local state; one process at a time."`
+	HTTP         string    `yaml:"http" doc:"Address of the order API; port 0 takes a free one."`
+	Kafka        string    `yaml:"kafka" doc:"Address of the embedded broker (up only), loopback."`
+	Connect      string    `yaml:"connect" doc:"Address of the Kafka Connect REST API."`
+	Brokers      []string  `yaml:"brokers" doc:"Kafka cluster to use (serve), host:port each."`
+	Database     string    `yaml:"database" doc:"Order database (serve), postgres://user:password@host/name. Empty: SQLite in data_dir."`
+	Roles        []string  `yaml:"roles" doc:"What this instance runs: api, relais, anomalies, stock, paiement, facturation, notification, suivi, connect, console, audit. Empty: all."`
+	Sync         string    `yaml:"sync" doc:"When the embedded broker forces records to the disk: commit (before each acknowledgement) or interval (left to the operating system)."`
+	Catalogue    string    `yaml:"catalogue" doc:"File of products and stock to load at start, JSON or CSV."`
+	LogFormat    string    `yaml:"log_format" doc:"text or json."`
+	LogLevel     string    `yaml:"log_level" doc:"debug, info, warn or error."`
+	Insecure     bool      `yaml:"insecure" doc:"Allows http and connect on addresses that are not loopback, without sign-in."`
+	AllowedHosts []string  `yaml:"allowed_hosts" doc:"Host names requests may be for, besides loopback names; * allows all."`
+	DrainDelay   Duration  `yaml:"drain_delay" doc:"How long /readyz fails before a stop begins, so that a gateway notices."`
+	Anomalies    Anomalies `yaml:"anomalies"`
+	Paiement     Paiement  `yaml:"paiement"`
+	Facturation  Invoicing `yaml:"facturation"`
+	Identite     Identity  `yaml:"identite"`
+	Stream       Stream    `yaml:"stream"`
+}
+
+// Anomalies are the thresholds of alerts.
+type Anomalies struct {
+	MontantEleve Money     `yaml:"montant_eleve" doc:"An order above this amount gets the alert MONTANT_ELEVE."`
+	Frequence    Frequency `yaml:"frequence"`
+}
+
+// Frequency is the threshold of FREQUENCE_ELEVEE.
+type Frequency struct {
+	Commandes int      `yaml:"commandes" doc:"A client's orders within fenetre above which the alert FREQUENCE_ELEVEE is raised."`
+	Fenetre   Duration `yaml:"fenetre" doc:"Length of that window."`
+}
+
+// Paiement says who decides on payments.
+type Paiement struct {
+	Fournisseur string   `yaml:"fournisseur" doc:"simulateur or http."`
+	Plafond     Money    `yaml:"plafond" doc:"The simulator refuses orders above this amount."`
+	URL         string   `yaml:"url" doc:"Address of the http provider."`
+	Timeout     Duration `yaml:"timeout" doc:"Longest wait for one answer of the http provider; then the outcome is asked for."`
+}
+
+// Invoicing says how invoices are numbered and taxed.
+type Invoicing struct {
+	Series  int    `yaml:"series" doc:"Number of invoice series, each numbered by one task. Fixed at first start."`
+	Fuseau  string `yaml:"fuseau" doc:"Time zone of the invoice date."`
+	TauxTVA Money  `yaml:"taux_tva" doc:"VAT rate in percent, at most 2 decimals."`
+	Reprise bool   `yaml:"reprise" doc:"Go on after the last invoice in factures.ecommerce when the counter is lost, instead of refusing to number."`
+}
+
+// Identity says how long order ids are remembered.
+type Identity struct {
+	Duree Duration `yaml:"duree" doc:"How long an order id is remembered; a redelivery after it is a new order."`
+}
+
+// Stream tunes the exactly-once library.
+type Stream struct {
+	CommitInterval    Duration `yaml:"commit_interval" doc:"Longest time a transaction stays open while records keep coming."`
+	MinCommitInterval Duration `yaml:"min_commit_interval" doc:"Shortest time between two commits while records keep coming; none when the input is dry."`
+	BufferBytes       int      `yaml:"buffer_bytes" doc:"Bytes a task's open transaction may hold in memory before it commits."`
+}
+
+// Default returns the configuration of a laptop.
+func Default() Config {
+	return Config{
+		DataDir:   "./comptoir-data",
+		HTTP:      "127.0.0.1:8080",
+		Kafka:     "127.0.0.1:9092",
+		Connect:   "127.0.0.1:8083",
+		Sync:      string(broker.SyncInterval),
+		LogFormat: "text",
+		LogLevel:  "info",
+		Anomalies: Anomalies{
+			MontantEleve: 5_000_00,
+			Frequence:    Frequency{Commandes: 50, Fenetre: Duration(time.Minute)},
+		},
+		Paiement:    Paiement{Fournisseur: "simulateur", Plafond: 10_000_00, Timeout: Duration(10 * time.Second)},
+		Facturation: Invoicing{Series: 1, Fuseau: "Europe/Paris", TauxTVA: 20_00},
+		Identite:    Identity{Duree: Duration(400 * day)},
+		Stream: Stream{
+			CommitInterval:    Duration(100 * time.Millisecond),
+			MinCommitInterval: Duration(3 * time.Millisecond),
+			BufferBytes:       16 << 20,
+		},
+	}
+}
+
+// Load returns the defaults, changed by the file (none if path is empty) and
+// then by the environment, given as os.Environ does. It does not Validate:
+// flags come after it.
+func Load(path string, environ []string) (Config, error) {
+	c := Default()
+	if path != "" {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return c, fmt.Errorf("configuration: %w", err)
+		}
+		if err := c.parse(b); err != nil {
+			return c, fmt.Errorf("configuration %s: %w", path, err)
+		}
+	}
+	if err := c.applyEnv(environ); err != nil {
+		return c, fmt.Errorf("configuration: %w", err)
+	}
+	return c, nil
+}
+
+// maxConfig bounds a configuration file: a bigger one is not what was meant.
+const maxConfig = 1 << 20
+
+// parse reads one strict YAML document over c: unknown and repeated fields are
+// errors that name the line.
+func (c *Config) parse(b []byte) error {
+	if len(b) > maxConfig {
+		return fmt.Errorf("larger than %d bytes", maxConfig)
+	}
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	next := *c
+	err := d.Decode(&next)
+	if errors.Is(err, io.EOF) { // empty or only comments
+		return nil
+	}
+	if err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return errors.New("more than one YAML document")
+	}
+	*c = next
+	return nil
+}
+
+// Extra are roles that run only when they are named.
+var Extra = []string{"expedition"}
+
+// HasRole says whether this instance runs role.
+func (c Config) HasRole(role string) bool {
+	if len(c.Roles) == 0 {
+		return !slices.Contains(Extra, role)
+	}
+	return slices.Contains(c.Roles, role)
+}
+
+// MarshalYAML keeps the password of the database out of what is printed.
+func (c Config) MarshalYAML() (any, error) {
+	type plain Config
+	c.Database = RedactURL(c.Database)
+	return plain(c), nil
+}
+
+// Money is an amount in minor units that is read and written as a decimal.
+type Money event.Amount
+
+// UnmarshalText reads a decimal by value, at most 2 decimals.
+func (m *Money) UnmarshalText(b []byte) error {
+	a, err := event.ParseAmount(b)
+	if err != nil {
+		return fmt.Errorf("%q %w", b, err)
+	}
+	*m = Money(a)
+	return nil
+}
+
+// MarshalYAML writes the decimal as a number.
+func (m Money) MarshalYAML() (any, error) {
+	return &yaml.Node{Kind: yaml.ScalarNode, Value: m.String()}, nil
+}
+
+// String returns the shortest decimal.
+func (m Money) String() string { return event.Amount(m).String() }
+
+const day = 24 * time.Hour
+
+// Duration is a time.Duration that also knows days: 400d, 1h30m, 100ms.
+type Duration time.Duration
+
+// UnmarshalText reads what String writes and every Go duration.
+func (d *Duration) UnmarshalText(b []byte) error {
+	s := string(b)
+	if n, ok := strings.CutSuffix(s, "d"); ok {
+		h, err := time.ParseDuration(n + "h")
+		if err != nil || strings.ContainsAny(n, "hmsnuµd") || h > (1<<63-1)/24 || h < -(1<<63-1)/24 {
+			return fmt.Errorf("%q is no duration such as 400d, 1h30m or 100ms", s)
+		}
+		*d = Duration(h * 24)
+		return nil
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("%q is no duration such as 400d, 1h30m or 100ms", s)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalText writes String.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// String writes whole days as days and drops zero units: 400d, 1m, 1h30m.
+func (d Duration) String() string {
+	v := time.Duration(d)
+	if v != 0 && v%day == 0 {
+		return fmt.Sprintf("%dd", v/day)
+	}
+	s := v.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}

@@ -1,0 +1,376 @@
+// Package node makes one process of Comptoir: it wires broker, stages,
+// connectors and HTTP from a Config, starts them in order and stops them in the
+// order of the data. It is the only package that knows all others, and holds no
+// logic of theirs.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/comptoir/comptoir/broker"
+	"github.com/comptoir/comptoir/commerce"
+	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/connect"
+	"github.com/comptoir/comptoir/connect/jdbc"
+	"github.com/comptoir/comptoir/internal/kclient"
+	"github.com/comptoir/comptoir/internal/lifecycle"
+	"github.com/comptoir/comptoir/internal/web"
+	"github.com/comptoir/comptoir/streams"
+	"github.com/comptoir/comptoir/streams/state"
+)
+
+// Node is one process: the embedded shop (broker included) or an instance beside
+// a Kafka cluster. Start it once; Stop may be called more than once.
+type Node struct {
+	cfg      Config
+	embedded bool
+	log      *slog.Logger
+	registry *prometheus.Registry
+	group    *lifecycle.Group
+	health   *web.Health
+
+	broker    *broker.Broker
+	kafka     kclient.Config
+	admin     *kgo.Client
+	state     *state.DB
+	apps      []*streams.App
+	stages    []commerce.Stage
+	payments  *payments
+	connect   *connect.Worker
+	http      *web.Server
+	connectHT *web.Server
+	endpoints Endpoints
+}
+
+// NewEmbedded prepares a node with its own broker (`comptoir up`).
+func NewEmbedded(cfg Config, log *slog.Logger) (*Node, error) { return build(cfg, true, log) }
+
+// NewInstance prepares a node beside a Kafka cluster (`comptoir serve`).
+func NewInstance(cfg Config, log *slog.Logger) (*Node, error) { return build(cfg, false, log) }
+
+func build(cfg Config, embedded bool, log *slog.Logger) (*Node, error) {
+	n := &Node{cfg: cfg, embedded: embedded, log: log, registry: prometheus.NewRegistry(), group: lifecycle.NewGroup(log)}
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.kafka = kclient.Config{Brokers: cfg.Brokers, Logger: log, Metrics: kclient.NewMetrics(n.registry)}
+	for _, s := range slices.Concat(commerce.Flow, commerce.Extra) {
+		if cfg.HasRole(s.Role) {
+			n.stages = append(n.stages, s)
+		}
+	}
+	n.health = web.NewHealth(n.checks()...)
+	n.group.Add("data directory", lifecycle.Func(n.openDir, n.closeDir))
+	if embedded {
+		n.group.Add("broker", lifecycle.Func(n.openBroker, n.closeBroker))
+	}
+	n.group.Add("kafka", lifecycle.Func(n.openKafka, n.closeKafka))
+	n.group.Add("topics", lifecycle.Func(n.openTopics, nil))
+	n.group.Add("stages", lifecycle.Func(n.startStages, n.stopStages))
+	if cfg.HasRole("connect") {
+		n.group.Add("connect", lifecycle.Func(n.startConnect, n.stopConnect))
+	}
+	n.group.Add("http", lifecycle.Func(n.startHTTP, n.stopHTTP))
+	n.group.Add("endpoints", lifecycle.Func(
+		func(context.Context) error { return WriteEndpoints(n.cfg.DataDir, n.endpoints) },
+		func(context.Context) error { return os.Remove(filepath.Join(n.cfg.DataDir, EndpointsFile)) }))
+	// Along the data: no new work, then the stages commit, then the sinks take
+	// what was committed, then the broker.
+	n.group.StopOrder("endpoints", "http", "stages", "connect", "kafka", "broker", "data directory")
+	return n, nil
+}
+
+// Start brings everything up and returns when the node is ready. After an error
+// nothing is left running.
+func (n *Node) Start(ctx context.Context) error { return n.group.Start(ctx) }
+
+// Stop takes the node down: it commits what is open and closes all, gracefully
+// for three quarters of ctx's time.
+func (n *Node) Stop(ctx context.Context) error {
+	n.health.Drain()
+	return n.group.Stop(ctx)
+}
+
+// Drain makes /readyz fail from now on, while everything goes on working.
+func (n *Node) Drain() { n.health.Drain() }
+
+// Endpoints returns the addresses in use, once started.
+func (n *Node) Endpoints() Endpoints { return n.endpoints }
+
+// Kafka returns how to reach the node's cluster, once started.
+func (n *Node) Kafka() kclient.Config { return n.kafka }
+
+// Groups returns the consumer groups of the stages and the archive's.
+func (n *Node) Groups() []string {
+	var groups []string
+	for _, s := range n.stages {
+		groups = append(groups, s.Group)
+	}
+	if n.embedded && n.cfg.HasRole("connect") {
+		groups = append(groups, "connect-"+archiveConnector)
+	}
+	return groups
+}
+
+func (n *Node) openDir(context.Context) error {
+	dir, err := filepath.Abs(n.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	n.cfg.DataDir = dir
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	n.endpoints.PID = os.Getpid()
+	return nil
+}
+
+func (n *Node) closeDir(context.Context) error {
+	if n.state == nil {
+		return nil
+	}
+	defer func() { n.state = nil }()
+	return n.state.Close()
+}
+
+func (n *Node) openBroker(context.Context) (err error) {
+	n.broker, err = broker.Open(broker.Config{Dir: n.cfg.DataDir, Addr: n.cfg.Kafka, Sync: broker.Sync(n.cfg.Sync), Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.kafka.Brokers, n.kafka.Dial = []string{n.broker.Addr()}, n.broker.DialContext
+	return nil
+}
+
+func (n *Node) closeBroker(context.Context) error {
+	if n.broker == nil {
+		return nil
+	}
+	return n.broker.Close()
+}
+
+// openKafka opens the local state and a client, and waits for the cluster.
+func (n *Node) openKafka(ctx context.Context) (err error) {
+	if n.state, err = state.Open(filepath.Join(n.cfg.DataDir, "state")); err != nil {
+		return err
+	}
+	if n.admin, err = n.kafka.New(); err != nil {
+		return err
+	}
+	n.endpoints.Kafka = n.kafka.Brokers[0]
+	if err := n.admin.Ping(ctx); err != nil {
+		return fmt.Errorf("no Kafka at %v: start it, or correct --brokers: %w", n.kafka.Brokers, err)
+	}
+	return nil
+}
+
+func (n *Node) closeKafka(context.Context) error {
+	if n.admin != nil {
+		n.admin.Close()
+	}
+	return nil
+}
+
+func (n *Node) replication() int16 {
+	if n.embedded {
+		return 1
+	}
+	return -1
+}
+
+// openTopics creates the public topics and loads the catalogue.
+func (n *Node) openTopics(ctx context.Context) error {
+	adm := kadm.NewClient(n.admin)
+	created, err := createTopics(ctx, adm, n.replication(), n.cfg.HasRole("expedition"), n.log)
+	if err != nil {
+		return err
+	}
+	if n.cfg.Catalogue != "" {
+		items, err := readCatalogue(n.cfg.Catalogue)
+		if err != nil {
+			return err
+		}
+		n.log.Info("catalogue loaded", "file", n.cfg.Catalogue, "products", len(items))
+		return loadCatalogue(ctx, n.kafka, items)
+	}
+	if !n.embedded {
+		return nil
+	}
+	if !slices.Contains(created, event.TopicProducts) {
+		// A first start may have ended between the topics and the catalogue.
+		if fresh, err := empty(ctx, adm, event.TopicProducts); err != nil || !fresh {
+			return err
+		}
+	}
+	return loadCatalogue(ctx, n.kafka, demoCatalogue())
+}
+
+// startStages starts the Apps of the node's roles, all at once.
+func (n *Node) startStages(ctx context.Context) error {
+	if err := n.openPayments(); err != nil {
+		return err
+	}
+	cfg, err := n.stageConfig()
+	if err != nil {
+		return err
+	}
+	metrics := streams.NewMetrics(n.registry)
+	for _, s := range n.stages {
+		top, err := s.Topology(cfg)
+		if err != nil {
+			return err
+		}
+		app, err := streams.NewApp(streams.Config{
+			Topology: top, Kafka: n.kafka, State: n.state,
+			CommitInterval: time.Duration(n.cfg.Stream.CommitInterval), MinCommitInterval: time.Duration(n.cfg.Stream.MinCommitInterval),
+			BufferBytes:       n.cfg.Stream.BufferBytes,
+			ReplicationFactor: n.replication(),
+			// kfake starts a trimmed partition at 0 again after a restart.
+			KeepRepartitioned: n.embedded,
+			Metrics:           metrics, Logger: n.log,
+		})
+		if err != nil {
+			return err
+		}
+		n.apps = append(n.apps, app)
+	}
+	if n.payments != nil {
+		if err := n.payments.workers.Start(ctx); err != nil {
+			return err
+		}
+	}
+	errs := make([]error, len(n.apps))
+	var wg sync.WaitGroup
+	for i, app := range n.apps {
+		wg.Go(func() { errs[i] = app.Start(ctx) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return errors.Join(err, n.stopStages(context.WithoutCancel(ctx)))
+	}
+	return nil
+}
+
+func (n *Node) stopStages(ctx context.Context) error {
+	errs := make([]error, len(n.apps)+1)
+	var wg sync.WaitGroup
+	for i, app := range n.apps {
+		wg.Go(func() { errs[i] = app.Stop(ctx) })
+	}
+	wg.Wait()
+	if n.payments != nil {
+		errs[len(n.apps)] = n.payments.stop(ctx)
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) startConnect(ctx context.Context) (err error) {
+	n.connect, err = connect.New(connect.Config{
+		Kafka: n.kafka, Plugins: []connect.Plugin{jdbc.Plugin()}, Logger: n.log, Registerer: n.registry,
+		WorkerID: n.cfg.Connect, AllowedHosts: n.cfg.AllowedHosts, ReplicationFactor: n.replication(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := n.connect.Start(ctx); err != nil {
+		return err
+	}
+	if !n.embedded {
+		return nil
+	}
+	return n.startArchive(ctx)
+}
+
+func (n *Node) stopConnect(ctx context.Context) error {
+	if n.connect == nil {
+		return nil
+	}
+	return n.connect.Stop(ctx)
+}
+
+func (n *Node) startHTTP(ctx context.Context) error {
+	mux := http.NewServeMux()
+	n.health.Register(mux)
+	mux.Handle("GET /metrics", web.MetricsHandler(n.registry, n.log))
+	chain := web.ChainConfig{Logger: n.log, Metrics: web.NewMetrics(n.registry), AllowedHosts: n.cfg.AllowedHosts}
+	if n.connect != nil {
+		h := n.connect.Handler()
+		mux.Handle("/connectors", h)
+		mux.Handle("/connectors/", h)
+		mux.Handle("/connector-plugins", h)
+		mux.Handle("/connector-plugins/", h)
+	}
+	n.http = web.NewServer(web.ServerConfig{Addr: n.cfg.HTTP, Flag: "--http", Logger: n.log, Handler: web.Chain(chain, web.Routes(mux))})
+	if err := n.http.Start(ctx); err != nil {
+		return err
+	}
+	n.endpoints.HTTP = "http://" + n.http.Addr()
+	if n.connect != nil {
+		n.connectHT = web.NewServer(web.ServerConfig{Addr: n.cfg.Connect, Flag: "--connect", Logger: n.log, Handler: n.connect.Handler()})
+		if err := n.connectHT.Start(ctx); err != nil {
+			return errors.Join(err, n.stopHTTP(ctx))
+		}
+		n.endpoints.Connect = "http://" + n.connectHT.Addr()
+	}
+	return nil
+}
+
+func (n *Node) stopHTTP(ctx context.Context) error {
+	var errs []error
+	for _, s := range []*web.Server{n.http, n.connectHT} {
+		if s != nil {
+			errs = append(errs, s.Stop(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// pingEvery bounds how often readiness asks the cluster.
+const pingEvery = time.Second
+
+// checks are the conditions of readiness.
+func (n *Node) checks() []web.Check {
+	var mu sync.Mutex
+	var asked time.Time
+	var last error
+	checks := []web.Check{{Name: "kafka", Run: func(ctx context.Context) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if n.admin == nil {
+			return errors.New("not started yet")
+		}
+		if time.Since(asked) > pingEvery {
+			asked, last = time.Now(), n.admin.Ping(ctx)
+		}
+		return last
+	}}}
+	for i, s := range n.stages {
+		checks = append(checks, web.Check{Name: s.Group, Run: func(context.Context) error {
+			if i >= len(n.apps) {
+				return streams.ErrNotRunning
+			}
+			return n.apps[i].Health()
+		}})
+	}
+	if n.cfg.HasRole("connect") {
+		checks = append(checks, web.Check{Name: "connect", Run: func(context.Context) error {
+			if n.connect == nil {
+				return errors.New("not started yet")
+			}
+			return n.connect.Ready()
+		}})
+	}
+	return checks
+}

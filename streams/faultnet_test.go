@@ -1,0 +1,238 @@
+package streams
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// faultNet is the network of one App, between it and the brokers: it sees every
+// request by its API key, and loses requests or answers when told to. It works
+// with any broker.
+type faultNet struct {
+	tb testing.TB
+
+	mu    sync.Mutex
+	conns map[*faultConn]bool
+	down  bool
+	sent  map[int16]int
+	rules []*netRule
+	watch func(key int16, frame []byte)
+}
+
+// fate is what happens to a request.
+type fate string
+
+const (
+	lostBefore fate = "request lost" // the broker never gets it
+	answerLost fate = "answer lost"  // the broker acts on it, nobody hears of it
+	heldUp     fate = "held up"      // it waits at the sender until the release
+)
+
+// netRule strikes the nth request of a key from now on.
+type netRule struct {
+	key     int16
+	nth     int
+	every   bool // this one and all after it, until it is lifted
+	fate    fate
+	fired   chan struct{} // closed when it has struck
+	once    sync.Once
+	release chan struct{} // of heldUp
+}
+
+var errCut = errors.New("connection cut by the test")
+
+func newFaultNet(tb testing.TB) *faultNet {
+	return &faultNet{tb: tb, conns: map[*faultConn]bool{}, sent: map[int16]int{}}
+}
+
+// use is the option of launch that puts an App on this network.
+func (n *faultNet) use(c *Config) { c.Kafka.Dial = n.dial }
+
+func (n *faultNet) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	n.mu.Lock()
+	down := n.down
+	n.mu.Unlock()
+	if down {
+		return nil, errCut
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	f := &faultConn{Conn: conn, net: n}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.conns[f] = true
+	return f, nil
+}
+
+// strike makes the nth request of a key, counted from now, meet its fate.
+func (n *faultNet) strike(key kmsg.Key, nth int, f fate) *netRule {
+	r := &netRule{key: int16(key), nth: nth, fate: f, fired: make(chan struct{}), release: make(chan struct{})}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.rules = append(n.rules, r)
+	return r
+}
+
+// strikeAll makes every request of a key from now on meet its fate, until lift.
+func (n *faultNet) strikeAll(key kmsg.Key, f fate) *netRule {
+	r := n.strike(key, 1, f)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r.every = true
+	return r
+}
+
+// lift ends a rule and lets go of what it held up.
+func (n *faultNet) lift(r *netRule) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.rules = slices.DeleteFunc(n.rules, func(o *netRule) bool { return o == r })
+	select {
+	case <-r.release:
+	default:
+		close(r.release)
+	}
+}
+
+// cut ends every connection; with stay, no new one is let through until heal.
+func (n *faultNet) cut(stay bool) {
+	n.mu.Lock()
+	n.down = stay
+	conns := n.conns
+	n.conns = map[*faultConn]bool{}
+	n.mu.Unlock()
+	for c := range conns {
+		_ = c.Conn.Close()
+	}
+}
+
+func (n *faultNet) heal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.down = false
+}
+
+// count is how many requests of a key were sent.
+func (n *faultNet) count(key kmsg.Key) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sent[int16(key)]
+}
+
+// observe calls f with each request's frame, its size included.
+func (n *faultNet) observe(f func(key int16, frame []byte)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.watch = f
+}
+
+// request finds the rule that a request meets.
+func (n *faultNet) request(key int16, frame []byte) *netRule {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sent[key]++
+	if n.watch != nil {
+		n.watch(key, frame)
+	}
+	for i, r := range n.rules {
+		if r.key != key {
+			continue
+		}
+		if r.nth--; r.nth > 0 {
+			continue
+		}
+		if !r.every {
+			n.rules = slices.Delete(n.rules, i, i+1)
+		}
+		return r
+	}
+	return nil
+}
+
+// faultConn is one connection. franz-go writes one whole request at a time.
+type faultConn struct {
+	net.Conn
+	net *faultNet
+
+	mu     sync.Mutex
+	victim map[int32]*netRule // correlation ids whose answers are lost
+	rest   []byte             // of the answer at hand
+}
+
+func (c *faultConn) Write(b []byte) (int, error) {
+	if len(b) < 12 || int(binary.BigEndian.Uint32(b)) != len(b)-4 {
+		c.net.tb.Errorf("a write of %d bytes is not one request: the fault net cannot read it", len(b))
+		return c.Conn.Write(b)
+	}
+	r := c.net.request(int16(binary.BigEndian.Uint16(b[4:])), b)
+	if r == nil {
+		return c.Conn.Write(b)
+	}
+	switch r.fate {
+	case lostBefore:
+		_ = c.Conn.Close()
+		r.once.Do(func() { close(r.fired) })
+		return 0, errCut
+	case heldUp:
+		r.once.Do(func() { close(r.fired) })
+		<-r.release
+		return c.Conn.Write(b)
+	}
+	c.mu.Lock()
+	if c.victim == nil {
+		c.victim = map[int32]*netRule{}
+	}
+	c.victim[int32(binary.BigEndian.Uint32(b[8:]))] = r
+	c.mu.Unlock()
+	return c.Conn.Write(b)
+}
+
+// Read passes answers on whole, except the one that is to be lost: it is waited
+// for, so that the broker has acted, and then the connection ends.
+func (c *faultConn) Read(b []byte) (int, error) {
+	if len(c.rest) == 0 {
+		var head [8]byte
+		if _, err := io.ReadFull(c.Conn, head[:]); err != nil {
+			return 0, err
+		}
+		size := int(binary.BigEndian.Uint32(head[:]))
+		if size < 4 || size > 256<<20 {
+			return 0, fmt.Errorf("an answer of %d bytes", size)
+		}
+		frame := make([]byte, size+4)
+		copy(frame, head[:])
+		if _, err := io.ReadFull(c.Conn, frame[8:]); err != nil {
+			return 0, err
+		}
+		c.mu.Lock()
+		r := c.victim[int32(binary.BigEndian.Uint32(head[4:]))]
+		c.mu.Unlock()
+		if r != nil {
+			_ = c.Conn.Close()
+			r.once.Do(func() { close(r.fired) })
+			return 0, io.ErrUnexpectedEOF
+		}
+		c.rest = frame
+	}
+	n := copy(b, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+func (c *faultConn) Close() error {
+	c.net.mu.Lock()
+	delete(c.net.conns, c)
+	c.net.mu.Unlock()
+	return c.Conn.Close()
+}

@@ -1,0 +1,131 @@
+package program
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/comptoir/comptoir/test/invariants"
+	"github.com/comptoir/comptoir/test/orders"
+)
+
+// Orders is how many orders a whole run sends: what COMPTOIR_TEST_ORDERS says,
+// else n, and a tenth of it with -short.
+func Orders(t testing.TB, n int) int {
+	t.Helper()
+	if set := os.Getenv("COMPTOIR_TEST_ORDERS"); set != "" {
+		given, err := strconv.Atoi(set)
+		if err != nil {
+			t.Fatalf("COMPTOIR_TEST_ORDERS: %v", err)
+		}
+		return given
+	}
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}
+
+// Catalogue writes the workload's products as a file for --catalogue.
+func Catalogue(t testing.TB, w *orders.Workload) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "catalogue.json")
+	if err := os.WriteFile(path, w.Catalogue(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Send produces records to a topic and returns when all are acknowledged.
+func Send(t testing.TB, brokers, topic string, records []orders.Record) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	client, err := orders.NewClient(brokers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := orders.Produce(ctx, client, topic, records); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Supply sends the workload's supplies, and returns once they and the catalogue
+// have been handled, so that every order meets the same products.
+func Supply(t testing.TB, cfg invariants.Config, w *orders.Workload) {
+	t.Helper()
+	Send(t, cfg.Brokers, orders.SuppliesTopic, w.Supplies)
+	cfg.Archive = "" // no invoice yet
+	Settle(t, cfg)
+}
+
+// Settle returns once there is nothing more to come.
+func Settle(t testing.TB, cfg invariants.Config) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	if err := invariants.Settle(ctx, cfg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Verify settles, checks every invariant, and compares the outcomes with those
+// that the workloads expect.
+func Verify(t testing.TB, cfg invariants.Config, workloads ...*orders.Workload) invariants.Report {
+	t.Helper()
+	Settle(t, cfg)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	report, err := invariants.Check(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	complaints := 0
+	complain := func(text string) {
+		if complaints++; complaints <= 30 {
+			t.Error(text)
+		}
+	}
+	for _, v := range report.Violations {
+		complain(v.String())
+	}
+	for _, w := range workloads {
+		for _, d := range report.Compare(w) {
+			complain(d)
+		}
+	}
+	if complaints > 30 {
+		t.Errorf("and %d more", complaints-30)
+	}
+	t.Log(report.Summary())
+	return report
+}
+
+// Progress is how many records a topic holds by its offsets, markers included.
+func Progress(ctx context.Context, brokers, topic string) (int64, error) {
+	client, err := orders.NewClient(brokers)
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
+	if err != nil {
+		return 0, err
+	}
+	var sum int64
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Err == nil {
+			sum += o.Offset
+		} else {
+			err = fmt.Errorf("end of %s: %w", topic, o.Err)
+		}
+	})
+	return sum, err
+}
