@@ -35,7 +35,7 @@ func (t *task) report(ctx context.Context, r *Record, cause error) error {
 // says. A record reported once is not reported again when its batch is retried.
 func (t *task) reportStage(ctx context.Context, r *Record, cause error, stage string) error {
 	if t.spec.values.String("errors.tolerance") != "all" {
-		return &refusedError{r.String(), cause}
+		return &refusedError{r.String(), fmt.Errorf("%w. Repair this and POST /connectors/%s/restart; or go on without such records: errors.tolerance=all, with errors.deadletterqueue.topic.name to keep them", cause, t.c.name)}
 	}
 	if r.reported {
 		return nil

@@ -292,7 +292,7 @@ func (s *session) convert(items *[]item) error {
 			r.Value = v
 			continue
 		}
-		err = s.t.reportStage(s.ctx, r, fmt.Errorf("value: %w; correct the producer, set value.converter to what it writes, or set errors.tolerance=all to leave such records out", err), stageValue)
+		err = s.t.reportStage(s.ctx, r, fmt.Errorf("value: %w; correct the producer, or set value.converter to what it writes", err), stageValue)
 		if IsRetriable(err) {
 			return err
 		}

@@ -40,32 +40,13 @@ func (w *worker) openMissing(ctx context.Context) {
 		return
 	}
 	var wanted []int32
-	var partial error
 	for p := range w.app.tasks {
-		if w.tasks[p] != nil {
-			continue
-		}
-		missing := w.ours(p)
-		if len(missing) == 0 {
+		if w.tasks[p] == nil && len(w.ours(p)) == 0 {
 			wanted = append(wanted, p)
-			continue
 		}
-		all := 0
-		for _, s := range w.top.sources {
-			if p < w.app.counts[s.topic] {
-				all++
-			}
-		}
-		if len(missing) < all {
-			partial = fmt.Errorf("task %d waits: another member of group %s, not one of ours, holds partition %d of %s", p, w.top.app, p, strings.Join(missing, ", "))
-		}
-	}
-	if partial != nil && w.app.Health() == nil {
-		w.log.Warn("task waits for a partition that a foreign group member holds", "err", partial)
-		w.app.setHealth(partial)
 	}
 	if len(wanted) == 0 {
-		if partial == nil {
+		if w.obstacle == nil {
 			w.atWork()
 		}
 		return
@@ -81,10 +62,49 @@ func (w *worker) openMissing(ctx context.Context) {
 	}()
 }
 
+// look finds what keeps part of the work from being done although the rest goes
+// on. It is the App's health until it is gone.
+func (w *worker) look() {
+	before := w.obstacle
+	w.obstacle = w.findObstacle()
+	switch {
+	case w.obstacle != nil && (before == nil || before.Error() != w.obstacle.Error()):
+		w.log.Warn("part of the work waits", "err", w.obstacle)
+		w.app.setHealth(w.obstacle)
+	case w.obstacle == nil && before != nil:
+		w.app.setHealth(nil)
+	}
+}
+
+func (w *worker) findObstacle() error {
+	if !w.member {
+		return fmt.Errorf("out of group %s, whose coordinator does not hear of us: joining again", w.top.app)
+	}
+	for p := range w.app.tasks {
+		all := 0
+		for _, s := range w.top.sources {
+			if p < w.app.counts[s.topic] {
+				all++
+			}
+		}
+		if missing := w.ours(p); len(missing) > 0 && len(missing) < all {
+			return fmt.Errorf("task %d waits: another member of group %s, not one of ours, holds partition %d of %s: stop it", p, w.top.app, p, strings.Join(missing, ", "))
+		}
+	}
+	for _, s := range w.top.sources {
+		for p := range w.owned[s.topic] {
+			if p >= w.app.counts[s.topic] {
+				return fmt.Errorf("topic %s has grown beyond the %d partitions that it had when the application started, and what is in the new ones is not read: restart the application", s.topic, w.app.counts[s.topic])
+			}
+		}
+	}
+	return nil
+}
+
 // atWork says that all that is ours runs.
 func (w *worker) atWork() {
 	if errors.Is(w.app.Health(), ErrNotRunning) {
-		w.app.setHealth(nil)
+		w.app.setHealth(w.obstacle)
 	}
 	w.readyOnce.Do(func() { close(w.ready) })
 }
@@ -126,6 +146,11 @@ func (w *worker) takeOpened(o *opening) error {
 			} else {
 				w.committed[k] = -1
 			}
+			if w.committed[k] != at {
+				// The group is told where we are, records or not.
+				w.begin(t)
+				w.txn.moved = true
+			}
 			if add[s.topic] == nil {
 				add[s.topic] = map[int32]kgo.Offset{}
 			}
@@ -135,7 +160,7 @@ func (w *worker) takeOpened(o *opening) error {
 	w.nextDue = time.Now()
 	w.fetch.AddConsumePartitions(add)
 	w.metrics.tasks.WithLabelValues(w.top.app).Set(float64(len(w.tasks)))
-	w.app.setHealth(nil)
+	w.app.setHealth(w.obstacle)
 	w.log.Debug("tasks at work", "tasks", len(w.tasks))
 	return nil
 }
@@ -202,9 +227,13 @@ func (w *worker) open(ctx context.Context, o *opening) error {
 					w.log.Warn("the group's offset is not ours: going on from the store's position", "topic", s.topic, "partition", p, "group_offset", h.at, "position", at)
 				}
 			}
-			if end := ends[k]; at > end {
-				w.log.Warn("the topic ends before our position: reading what is left", "topic", s.topic, "partition", p, "position", at, "end", end)
-				at = starts[k]
+			if start, end := starts[k], ends[k]; at > end || at < start {
+				w.log.Warn("the topic does not hold our position: going on at the nearest one", "topic", s.topic, "partition", p, "position", at, "start", start, "end", end)
+				if at > end && stored >= 0 {
+					// A tail that was lost may be that of the state as well.
+					at = stored
+				}
+				at = min(max(at, start), end)
 			}
 			o.start[k] = at
 		}

@@ -94,14 +94,14 @@ func (w *worker) workOrdered(ctx context.Context) error {
 			s, waiting := q.next()
 			if s == nil {
 				if time.Since(q.asked) < askEvery {
-					w.nextDue = time.Now().Add(askEvery)
+					w.dueIn(askEvery)
 					break
 				}
 				if err := w.askEnds(ctx, q, waiting); err != nil {
 					return err
 				}
 				if s, _ = q.next(); s == nil {
-					w.nextDue = time.Now().Add(askEvery)
+					w.dueIn(askEvery)
 					break
 				}
 			}
@@ -112,6 +112,13 @@ func (w *worker) workOrdered(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// dueIn makes the worker look again after d, if nothing makes it look before.
+func (w *worker) dueIn(d time.Duration) {
+	if at := time.Now().Add(d); at.Before(w.nextDue) {
+		w.nextDue = at
+	}
 }
 
 // askEnds asks for the last stable ends of inputs that are empty here: without

@@ -94,7 +94,7 @@ func TestRule11CoPartitioning(t *testing.T) {
 				Process("join", func(c *Context, r Record[string, string]) { table.Get(c, r.Key) }, table)
 		})
 		err := app.Start(t.Context())
-		for _, want := range []string{c.n("a") + " has 2 partitions", c.n("b") + " has 3", "co-partitioned"} {
+		for _, want := range []string{c.n("a") + " has 2", c.n("b") + " has 3", "co-partitioned"} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("error %v, want one with %q", err, want)
 			}
@@ -130,11 +130,19 @@ func TestRule12ChangelogOutOfRangeWipesOneTask(t *testing.T) {
 		c.produce("in", 170, key17) // every key again
 		c.atRest(340)
 		app.halt(t)
-		var offs kadm.Offsets
-		offs.AddOffset(c.n("app-state-changelog"), 1, at, -1)
-		if _, err := c.adm.DeleteRecords(context.Background(), offs); err != nil {
+		// Kafka deletes no records from a topic that is compacted only.
+		deletable := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cleanup.policy", Value: kadm.StringPtr("compact,delete")}}
+		if _, err := c.adm.AlterTopicConfigs(context.Background(), deletable, c.n("app-state-changelog")); err != nil {
 			t.Fatal(err)
 		}
+		var offs kadm.Offsets
+		offs.AddOffset(c.n("app-state-changelog"), 1, at, -1)
+		c.eventually("changelog trimmed", func() bool {
+			if _, err := c.adm.DeleteRecords(context.Background(), offs); err != nil {
+				t.Fatal(err)
+			}
+			return c.start("app-state-changelog", 1) == at
+		})
 		seen := &logs{}
 		c.launch(dir, c.counting, seen.use)
 		if n, one := seen.count("wiped"), seen.count("wiped", "partition=1"); n != 1 || one != 1 {
@@ -203,6 +211,22 @@ func TestRule14ForeignOffsets(t *testing.T) {
 	}
 }
 
+// TestRule14LagZeroAfterAForeignOffset says where we are without waiting for the
+// next record.
+func TestRule14LagZeroAfterAForeignOffset(t *testing.T) {
+	onClusters(t, func(t *testing.T, c *cluster) {
+		c.countingTopics()
+		dir := t.TempDir()
+		app := c.launch(dir, c.counting)
+		c.produce("in", 100, key17)
+		c.atRest(100)
+		app.halt(t)
+		c.commitAs("in", 0, 1, "foreign")
+		c.launch(dir, c.counting)
+		c.atRest(100)
+	})
+}
+
 // TestRule14DeliberateReset obeys offsets that our own tool has set.
 func TestRule14DeliberateReset(t *testing.T) {
 	onClusters(t, func(t *testing.T, c *cluster) {
@@ -255,7 +279,7 @@ func TestRule14RecreatedTopicStartsAtZero(t *testing.T) {
 	})
 }
 
-// TestRule14OffsetBehindTheEnd gives the group a position that the topic does
+// TestRule14PositionPastTheEnd gives the group a position that the topic does
 // not reach, as after the loss of a broker's tail: nothing is handled twice.
 func TestRule14PositionPastTheEnd(t *testing.T) {
 	onClusters(t, func(t *testing.T, c *cluster) {

@@ -359,7 +359,7 @@ func (w *worker) settle(changed map[int32]*task, offsets map[partitionKey]int64)
 	if w.failures > 0 && time.Since(w.failedAt) > time.Second {
 		w.failures = 0
 	}
-	w.app.setHealth(nil)
+	w.app.setHealth(w.obstacle)
 }
 
 // changeLogged is the promise of changelog records of a partition: the last

@@ -42,7 +42,9 @@ type worker struct {
 	wakeUp context.CancelFunc // ends the poll at work
 
 	// What follows belongs to the run goroutine.
-	assigned  bool
+	assigned  bool  // has been once
+	member    bool  // of the group, as far as we know
+	obstacle  error // see look
 	owned     map[string]map[int32]bool
 	tasks     map[int32]*task
 	opening   *opening
@@ -81,8 +83,9 @@ func newWorker(a *App) (*worker, error) {
 	w.metrics.init(w.top.app)
 	var err error
 	w.fetch, err = w.cfg.Kafka.New(append(readerOptions(),
-		// A position that its log no longer holds goes on at what is left.
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		// A position that its log no longer holds is an error: opening the task
+		// anew finds where to go on.
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{}))...)
 	if err != nil {
 		return nil, err
@@ -443,7 +446,7 @@ func (w *worker) handleEvents(ctx context.Context) error {
 	for _, e := range events {
 		switch e.kind {
 		case "assigned":
-			w.assigned = true
+			w.assigned, w.member = true, true
 			for topic, ps := range e.partitions {
 				if w.owned[topic] == nil {
 					w.owned[topic] = map[int32]bool{}
@@ -452,7 +455,6 @@ func (w *worker) handleEvents(ctx context.Context) error {
 					w.owned[topic][p] = true
 					if p >= w.app.counts[topic] {
 						w.log.Error("topic has more partitions than the application was started with: they are not read", "topic", topic, "partition", p, "known", w.app.counts[topic])
-						errs = append(errs, fmt.Errorf("topic %s grew beyond %d partitions: restart the application", topic, w.app.counts[topic]))
 					}
 				}
 			}
@@ -464,6 +466,7 @@ func (w *worker) handleEvents(ctx context.Context) error {
 			w.disown(e.partitions)
 		case "lost":
 			w.log.Warn("out of the group: its tasks go to others", "partitions", e.partitions)
+			w.member = false
 			w.reset()
 			w.disown(e.partitions)
 		case "opened":
@@ -472,6 +475,9 @@ func (w *worker) handleEvents(ctx context.Context) error {
 		if e.done != nil {
 			close(e.done)
 		}
+	}
+	if len(events) > 0 && w.assigned {
+		w.look()
 	}
 	return errors.Join(errs...)
 }
@@ -486,7 +492,9 @@ func (w *worker) disown(partitions map[string][]int32) {
 		}
 	}
 	if w.opening != nil {
-		w.opening.cancel() // what it opens may not be ours any more
+		// What it opens may not be ours any more, or ours again later.
+		w.opening.stale = true
+		w.opening.cancel()
 	}
 }
 

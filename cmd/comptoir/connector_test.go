@@ -241,17 +241,15 @@ func TestResolve(t *testing.T) {
 		err     string
 	}{
 		{name: "default", target: kafkaTarget, want: "127.0.0.1:9092"},
-		{name: "default api", target: apiTarget, want: "http://127.0.0.1:8080"},
 		{name: "default connect", target: connectTarget, want: "http://127.0.0.1:8083"},
 		{name: "endpoints", target: kafkaTarget, dataDir: dir, want: "h:2"},
-		{name: "endpoints api", target: apiTarget, dataDir: dir, want: "http://h:1"},
 		{name: "endpoints connect", target: connectTarget, environ: []string{"COMPTOIR_DATA_DIR=" + dir}, want: "http://h:3"},
 		{name: "environment", target: kafkaTarget, dataDir: dir, environ: []string{"COMPTOIR_BROKERS=e:1"}, want: "e:1"},
 		{name: "port 0 is for listeners", target: connectTarget, dataDir: dir, environ: []string{"COMPTOIR_CONNECT=127.0.0.1:0"}, want: "http://h:3"},
 		{name: "flag", target: kafkaTarget, flag: "f:1", dataDir: dir, environ: []string{"COMPTOIR_BROKERS=e:1"}, want: "f:1"},
-		{name: "without scheme", target: apiTarget, flag: "f:1/", want: "http://f:1"},
-		{name: "nothing runs there", target: apiTarget, dataDir: t.TempDir(), err: "comptoir up --data-dir"},
-		{name: "torn", target: apiTarget, dataDir: torn, err: node.EndpointsFile},
+		{name: "without scheme", target: connectTarget, flag: "f:1/", want: "http://f:1"},
+		{name: "nothing runs there", target: connectTarget, dataDir: t.TempDir(), err: "comptoir up --data-dir"},
+		{name: "torn", target: connectTarget, dataDir: torn, err: node.EndpointsFile},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			a := &app{dataDir: tc.dataDir, environ: tc.environ}

@@ -214,7 +214,7 @@ func TestDescribeModernGroup(t *testing.T) {
 	if g := groups[0]; g.Members != 1 || g.State == "" || g.State == "Dead" {
 		t.Errorf("describe: %+v", g)
 	}
-	s.fails(exitFailure, []string{"1 member "}, "", "group", "reset", "modern", "--topic", "t", "--to-latest", "--execute")
+	s.fails(exitFailure, []string{"1 member"}, "", "group", "reset", "modern", "--topic", "t", "--to-latest", "--execute")
 }
 
 func TestOutputKeepsTextText(t *testing.T) {

@@ -182,7 +182,11 @@ func resettable(ctx context.Context, adm *kadm.Client, group string) (map[topicP
 				who = append(who, s)
 			}
 		}
-		return nil, failuref("group %q has %s (%s): stop them first", group, plural(g.Members, "member"), strings.Join(who, ", "))
+		names := ""
+		if len(who) > 0 {
+			names = " (" + strings.Join(who, ", ") + ")"
+		}
+		return nil, failuref("group %q has %s%s: stop them first", group, plural(g.Members, "member"), names)
 	}
 	current := make(map[topicPartition]int64)
 	for _, p := range g.Partitions {

@@ -20,7 +20,6 @@ type app struct {
 
 	output  string // -o
 	brokers []string
-	api     string
 	connect string
 	dataDir string
 }

@@ -27,7 +27,6 @@ type target struct {
 
 var (
 	kafkaTarget   = target{"--brokers", "COMPTOIR_BROKERS", func(e node.Endpoints) string { return e.Kafka }, "127.0.0.1:9092"}
-	apiTarget     = target{"--api", "COMPTOIR_API", func(e node.Endpoints) string { return e.HTTP }, "http://127.0.0.1:8080"}
 	connectTarget = target{"--connect", "COMPTOIR_CONNECT", func(e node.Endpoints) string { return e.Connect }, "http://127.0.0.1:8083"}
 )
 
@@ -37,10 +36,6 @@ func (a *app) dataDirFlag(cmd *cobra.Command) {
 
 func (a *app) brokersFlag(cmd *cobra.Command) {
 	cmd.PersistentFlags().StringSliceVar(&a.brokers, "brokers", nil, "Kafka cluster, host:port,… (default: that of --data-dir, else "+kafkaTarget.fallback+")")
-}
-
-func (a *app) apiFlag(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVar(&a.api, "api", "", "URL of the order API (default: that of --data-dir, else "+apiTarget.fallback+")")
 }
 
 func (a *app) connectFlag(cmd *cobra.Command) {

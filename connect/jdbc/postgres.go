@@ -185,6 +185,9 @@ func (p *postgres) setOffsets(ctx context.Context, connector string, offsets map
 	}))
 }
 
+// oneLine joins pgx's list of attempts.
+var oneLine = strings.NewReplacer(":\n\t", ": ", "\n\t", "; ", "\n", " ")
+
 // classify says what an error means for the runtime.
 func classify(err error) error {
 	if err == nil || errors.Is(err, connect.ErrFenced) {
@@ -199,7 +202,7 @@ func classify(err error) error {
 			return err
 		}
 		// Anything but an answer of the server is a connection that broke.
-		return connect.Retriable(fmt.Errorf("PostgreSQL cannot be reached: %w; start it, or correct connection.url", err))
+		return connect.Retriable(&explained{"PostgreSQL cannot be reached: " + oneLine.Replace(err.Error()) + "; start it, or correct connection.url", err})
 	}
 	if remedy, heals := remedies[pe.Code]; heals {
 		return connect.Retriable(fmt.Errorf("%w; %s", err, remedy))

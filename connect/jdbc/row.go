@@ -43,7 +43,7 @@ func (s *settings) newRow(r *connect.Record) (*row, error) {
 	}
 	switch {
 	case r.Value.Kind == connect.Null && !s.deletes:
-		return nil, errors.New("the value is null; set delete.enabled=true with pk.mode=record_key if that means a deletion, or errors.tolerance=all to leave such records out")
+		return nil, errors.New("the value is null; set delete.enabled=true with pk.mode=record_key if that means a deletion")
 	case r.Value.Kind != connect.Null && r.Value.Kind != connect.Object:
 		return nil, fmt.Errorf("the value is of type %s: %w", r.Value.Kind, errNoObject)
 	}

@@ -87,22 +87,26 @@ func Verify(t testing.TB, cfg invariants.Config, workloads ...*orders.Workload) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	complaints := 0
-	complain := func(text string) {
-		if complaints++; complaints <= 30 {
+	// A few of each kind, so that one cause does not hide another.
+	const few = 5
+	seen := map[string]int{}
+	complain := func(kind, text string) {
+		if seen[kind]++; seen[kind] <= few {
 			t.Error(text)
 		}
 	}
 	for _, v := range report.Violations {
-		complain(v.String())
+		complain(v.Invariant, v.String())
 	}
 	for _, w := range workloads {
 		for _, d := range report.Compare(w) {
-			complain(d)
+			complain("outcomes as expected", d)
 		}
 	}
-	if complaints > 30 {
-		t.Errorf("and %d more", complaints-30)
+	for kind, n := range seen {
+		if n > few {
+			t.Errorf("%s: and %d more", kind, n-few)
+		}
 	}
 	t.Log(report.Summary())
 	return report
