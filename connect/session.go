@@ -26,6 +26,8 @@ const (
 	// drainWait is how long after the last record the input counts as dry, which
 	// commits to Kafka.
 	drainWait = 50 * time.Millisecond
+	// troubleWait without a complaint of the client means that trouble is over.
+	troubleWait = 5 * time.Second
 	// commitInterval bounds how far Kafka's offsets trail under load.
 	commitInterval = time.Second
 	// offsetsTimeout bounds one commit. Its failure costs nothing: the sink's own
@@ -44,6 +46,9 @@ type session struct {
 	ctx   context.Context
 	fail  context.CancelCauseFunc
 	wrote bool
+	// trouble is what the client last said of Kafka, and when.
+	trouble  string
+	troubled time.Time
 
 	mu        sync.Mutex
 	open      map[TopicPartition]*openPartition
@@ -170,8 +175,11 @@ func (s *session) loop() error {
 	lastCommit := time.Now()
 	for s.ctx.Err() == nil {
 		wait := time.Minute
-		if s.dirty() {
+		switch {
+		case s.dirty():
 			wait = drainWait
+		case s.trouble != "":
+			wait = troubleWait
 		}
 		pctx, cancel := context.WithTimeout(s.ctx, wait)
 		fetches := s.cl.PollRecords(pctx, pollRecords)
@@ -208,16 +216,31 @@ func (s *session) dirty() bool {
 }
 
 func (s *session) fetchErrors(fetches kgo.Fetches) {
+	trouble := ""
 	fetches.EachError(func(topic string, partition int32, err error) {
 		switch {
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		case errors.Is(err, kerr.UnknownTopicOrPartition):
-			s.t.note(fmt.Sprintf("topic %s does not exist yet; create it, or correct the option topics", topic))
+			trouble = fmt.Sprintf("topic %s does not exist yet; create it, or correct the option topics", topic)
+		case topic == "":
+			trouble = fmt.Sprintf("cannot work with Kafka, trying again: %v", err)
 		default:
-			s.t.note(fmt.Sprintf("cannot read topic %s partition %d, trying again: %v", topic, partition, err))
-			s.t.logger.Warn("cannot read from kafka", "topic", topic, "partition", partition, "error", err)
+			trouble = fmt.Sprintf("cannot read topic %s partition %d, trying again: %v", topic, partition, err)
 		}
 	})
+	// The client tells of lasting trouble every second, and not of its end.
+	switch {
+	case trouble != "" && trouble != s.trouble:
+		s.t.note(trouble)
+		s.t.logger.Warn("task waits for kafka", "reason", trouble)
+	case trouble == "" && s.trouble != "" && time.Since(s.troubled) >= troubleWait:
+		s.t.note("")
+		s.t.logger.Info("task reads from kafka again")
+		s.trouble = ""
+	}
+	if trouble != "" {
+		s.trouble, s.troubled = trouble, time.Now()
+	}
 }
 
 // item is a polled record with the partition it belongs to.

@@ -13,15 +13,20 @@ type Context struct {
 	t       *task
 	topic   string
 	offset  int64
-	time    time.Time
+	time    time.Time // capped to now
+	raw     time.Time // as it came
 	headers []Header
 	rawKey  []byte
 	node    *node // the operator at work, nil for the library itself
 }
 
-// Now returns the time of the transaction, taken once at its start: a stage
-// reads no other clock.
+// Now returns the task's time, taken once per batch of records: a stage reads no
+// other clock.
 func (c *Context) Now() time.Time { return c.t.now }
+
+// RecordTime returns the timestamp of the record at hand as it came, which may be
+// in the future, unlike Record.Time; zero in a punctuation.
+func (c *Context) RecordTime() time.Time { return c.raw }
 
 // Partition returns the task's number, which is the partition of its inputs.
 func (c *Context) Partition() int32 { return c.t.partition }

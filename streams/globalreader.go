@@ -46,7 +46,7 @@ func startGlobals(ctx context.Context, cfg Config, globals []*globalState) (*glo
 		return nil
 	}
 	if err == nil {
-		err = readTo(ctx, cl, positions, ends, apply)
+		err = readTo(ctx, cl, positions, ends, apply, nil)
 	}
 	if err != nil {
 		cl.Close()

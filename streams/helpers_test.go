@@ -227,7 +227,7 @@ func (c *cluster) all(topic string) []*kgo.Record {
 	}
 	defer cl.Close()
 	var out []*kgo.Record
-	err = readTo(ctx, cl, positions, ends, func(r *kgo.Record) error { out = append(out, r); return nil })
+	err = readTo(ctx, cl, positions, ends, func(r *kgo.Record) error { out = append(out, r); return nil }, nil)
 	if err != nil {
 		c.tb.Fatal(err)
 	}

@@ -446,6 +446,14 @@ func (w *worker) restore(ctx context.Context, tasks []int32, id [16]byte) error 
 			}
 		}
 		return restoring[r.Partition].put(r)
+	}, func(k partitionKey) error {
+		// A record of our own behind whatever cannot be seen: it is given to us
+		// once all before it is settled.
+		end, err := w.barrier(ctx, k)
+		if err == nil {
+			targets[k] = end
+		}
+		return err
 	})
 	w.metrics.restored.WithLabelValues(w.top.app).Add(float64(read))
 	if err != nil {
@@ -467,6 +475,25 @@ func (w *worker) restore(ctx context.Context, tasks []int32, id [16]byte) error 
 	}
 	w.log.Info("state restored", "records", read, "took", time.Since(began).Round(time.Millisecond))
 	return nil
+}
+
+// keyBarrier is the changelog key of a barrier, which is a tombstone.
+var keyBarrier = []byte{0, 2}
+
+// barrier writes a record that changes nothing to the end of a changelog, and
+// returns the offset after it.
+func (w *worker) barrier(ctx context.Context, k partitionKey) (int64, error) {
+	cl, err := w.cfg.Kafka.New(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
+	if err != nil {
+		return 0, err
+	}
+	defer cl.Close()
+	r, err := cl.ProduceSync(ctx, &kgo.Record{Topic: k.topic, Partition: k.partition, Key: keyBarrier}).First()
+	if err != nil {
+		return 0, fmt.Errorf("barrier in %s/%d: %w", k.topic, k.partition, err)
+	}
+	w.log.Debug("changelog ends with what cannot be seen: barrier written", "partition", k.partition, "offset", r.Offset)
+	return r.Offset + 1, nil
 }
 
 // restoring is the local state of one task while it catches up.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -22,7 +23,12 @@ type partitionKey struct {
 // partition's position has reached its end, and calls handle for each data
 // record. The position counts, not the records: what stands last may be a
 // transaction's marker. positions is advanced in place.
-func readTo(ctx context.Context, cl *kgo.Client, positions, ends map[partitionKey]int64, handle func(*kgo.Record) error) error {
+//
+// What stands last may also be nothing that a consumer is given: records of an
+// aborted transaction whose marker was compacted away, or lost in a crash. When
+// nothing comes for a while, stuck (if not nil) is called once for each partition
+// that is behind, and may move its end.
+func readTo(ctx context.Context, cl *kgo.Client, positions, ends map[partitionKey]int64, handle func(*kgo.Record) error, stuck func(partitionKey) error) error {
 	behind := 0
 	for k, end := range ends {
 		if positions[k] < end {
@@ -30,12 +36,26 @@ func readTo(ctx context.Context, cl *kgo.Client, positions, ends map[partitionKe
 		}
 	}
 	for behind > 0 {
-		fetches := cl.PollRecords(ctx, 10000)
+		pctx, cancel := context.WithTimeout(ctx, stuckAfter)
+		fetches := cl.PollRecords(pctx, 10000)
+		cancel()
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		for _, fe := range fetches.Errors() {
-			return &fetchError{partitionKey{fe.Topic, fe.Partition}, fe.Err}
+			if !interrupted(fe.Err) {
+				return &fetchError{partitionKey{fe.Topic, fe.Partition}, fe.Err}
+			}
+		}
+		if fetches.NumRecords() == 0 && stuck != nil {
+			for k, end := range ends {
+				if positions[k] < end {
+					if err := stuck(k); err != nil {
+						return err
+					}
+				}
+			}
+			stuck = nil
 		}
 		var err error
 		fetches.EachRecord(func(r *kgo.Record) {
@@ -58,6 +78,9 @@ func readTo(ctx context.Context, cl *kgo.Client, positions, ends map[partitionKe
 	}
 	return nil
 }
+
+// stuckAfter is how long nothing comes before readTo helps itself.
+const stuckAfter = time.Second
 
 // fetchError is a fetch that failed for good in one partition.
 type fetchError struct {
@@ -98,7 +121,7 @@ func ReadAll(ctx context.Context, k kclient.Config, topic string, handle func(*k
 	if err != nil {
 		return err
 	}
-	return readTo(ctx, cl, positions, ends, handle)
+	return readTo(ctx, cl, positions, ends, handle, nil)
 }
 
 // bounds returns where topics start, and their last stable offsets: an open

@@ -348,13 +348,14 @@ func (w *Window[K, V]) Put(c *Context, k K, t time.Time, v V) bool {
 	return true
 }
 
-// cutoff is the start below which windows are expired.
+// cutoff is the start below which windows are expired: that of the first window
+// whose end is less than a retention ago.
 func (w *Window[K, V]) cutoff(c *Context) int64 {
 	now := c.t.clocks[w.clock]
 	if now.IsZero() {
 		return -1 << 62
 	}
-	return w.start(now.Add(-w.size - w.retention))
+	return w.start(now.Add(-w.size-w.retention)) + w.size.Milliseconds()
 }
 
 func (w *Window[K, V]) expire(c *Context, cutoff int64) {

@@ -89,13 +89,13 @@ func (t *task) begin(now time.Time) { t.now = now }
 // process handles a record of a source. A record that does not decode is
 // reported in err and has no effect; anything else that goes wrong panics.
 func (t *task) process(s *source, offset int64, at time.Time, key, value []byte, headers []Header) error {
-	if at.After(t.now) {
-		at = t.now
-	}
 	c := &t.ctx
-	c.topic, c.offset, c.time, c.headers, c.rawKey = s.topic, offset, at, headers, key
+	c.topic, c.offset, c.raw, c.time, c.headers, c.rawKey = s.topic, offset, at, at, headers, key
+	if at.After(t.now) {
+		c.time = t.now
+	}
 	err := s.handle(c, key, value)
-	c.topic, c.offset, c.time, c.headers, c.rawKey = "", -1, time.Time{}, nil, nil
+	c.topic, c.offset, c.raw, c.time, c.headers, c.rawKey = "", -1, time.Time{}, time.Time{}, nil, nil
 	if off := offset + 1; off > t.positions[s.index] {
 		t.positions[s.index] = off
 	}

@@ -344,26 +344,16 @@ func (w *worker) handle(ctx context.Context, t *task, src *source, r *kgo.Record
 	return nil
 }
 
-// freshen moves the time of a transaction that has changed nothing yet, because
-// all it met were markers or records to ignore: what follows is decided now.
-func (w *worker) freshen() {
-	if w.txn.since.IsZero() || w.txn.open() {
-		return
-	}
-	for _, t := range w.tasks {
-		if t.touched {
-			return
-		}
-	}
-	w.txn.now = time.Now().UTC().Truncate(time.Millisecond)
-}
+// freshen takes the time, once per batch of fetched records: a record must not
+// count as one from the future because the transaction it joins is older.
+func (w *worker) freshen() { w.txn.now = time.Now().UTC().Truncate(time.Millisecond) }
 
 // begin opens the transaction in memory; in Kafka it begins with the first
 // record produced.
 func (w *worker) begin(t *task) {
 	if w.txn.since.IsZero() {
 		w.txn.since = time.Now()
-		w.txn.now = w.txn.since.UTC().Truncate(time.Millisecond)
+		w.freshen()
 	}
 	t.begin(w.txn.now)
 }
@@ -376,6 +366,7 @@ func (w *worker) punctuate() {
 	if !wall && (len(w.top.clocks) == 0 || w.txn.since.IsZero()) {
 		return
 	}
+	w.freshen() // what is due by now must see that it is
 	w.nextDue = now.Add(sweepEvery)
 	for _, t := range w.tasks {
 		opened := w.txn.since.IsZero()

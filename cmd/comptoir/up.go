@@ -137,16 +137,17 @@ func (a *app) up(ctx context.Context, cfg node.Config, withDemo bool) error {
 		fmt.Fprintf(a.out, "Comptoir is ready after %d ms. State is in %s\n\n  Kafka    %s\n  HTTP     %s\n  Connect  %s\n\n",
 			time.Since(begin).Milliseconds(), relative(cfg.DataDir), e.Kafka, e.HTTP, e.Connect)
 		if withDemo {
-			out, width := a.terminal()
+			onTerminal, width, height := a.terminal()
 			_, err := demo.Run(ctx, demo.Config{
 				Kafka: n.Kafka(), Groups: n.Groups(), Archive: n.Archived,
-				Out: a.out, Terminal: out, Width: width,
+				Out: a.out, Terminal: onTerminal, Width: width, Height: height,
 			})
 			if ctx.Err() != nil {
 				return nil
 			}
 			if err != nil {
-				return fmt.Errorf("demo: %w", err)
+				// The shop works on, so that one can look at what went wrong.
+				fmt.Fprintf(a.err, "comptoir: %v\n", err)
 			}
 		}
 		fmt.Fprint(a.out, tryNext(cfg, e))
@@ -173,17 +174,17 @@ func (a *app) runNode(ctx context.Context, n *node.Node, drain, within time.Dura
 	return err
 }
 
-// terminal tells whether the output is one, and its width.
-func (a *app) terminal() (bool, int) {
+// terminal tells whether the output is one, and its size.
+func (a *app) terminal() (is bool, width, height int) {
 	f, ok := a.out.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return false, 0
+		return false, 0, 0
 	}
-	width, _, err := term.GetSize(int(f.Fd()))
+	width, height, err := term.GetSize(int(f.Fd()))
 	if err != nil {
-		return false, 0
+		return false, 0, 0
 	}
-	return true, width
+	return true, width, height
 }
 
 // tuneMemory trades some CPU for a small process on a laptop, unless the

@@ -267,12 +267,17 @@ func TestFullWorkersGetTheRestLater(t *testing.T) {
 	if want := []event.ID{"0", "1", "2", "0", "1", "2", "3", "4"}; !slices.Equal(process.offered, want) {
 		t.Errorf("%v, want %v", process.offered, want)
 	}
-	// A payment as young as the open transaction is not offered by the clock.
+	// The demand of a young payment is still on its way, or not even committed.
+	d.Advance(time.Second)
 	pipe(d, verdict("young", "CLI-1", 100))
 	process.offered, process.room = nil, 100
-	d.Advance(recheck - time.Millisecond)
-	if len(process.offered) != 0 {
-		t.Errorf("%v before time", process.offered)
+	d.Advance(recheck - time.Second)
+	if len(process.offered) != 5 || slices.Contains(process.offered, "young") {
+		t.Errorf("%v are offered", process.offered)
+	}
+	d.Advance(recheck)
+	if !slices.Contains(process.offered, "young") {
+		t.Errorf("%v are offered", process.offered)
 	}
 }
 

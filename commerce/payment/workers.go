@@ -24,6 +24,9 @@ const (
 	// settleWait is how long a result may take to its task. After that the
 	// payment is forgotten, and handed over anew if it is still pending.
 	settleWait = time.Minute
+	// warnEvery is the shortest time between two warnings of a provider that
+	// gives no outcome: one that loses a part of its answers is one story.
+	warnEvery = time.Minute
 )
 
 // WorkersConfig sets Workers up. Provider and Results are required.
@@ -55,7 +58,9 @@ type Workers struct {
 	ctx     context.Context // of the running workers, nil otherwise
 	cancel  context.CancelFunc
 	held    map[event.ID]*held
-	failing error // why the last call gave no outcome, nil if it gave one
+	failing error     // why the last call gave no outcome, nil if it gave one
+	since   time.Time // of the first such call in a row
+	warned  time.Time
 	wg      sync.WaitGroup
 }
 
@@ -239,17 +244,25 @@ func (w *Workers) note(order event.ID, err error) {
 	if errors.Is(err, ErrNoPayment) {
 		err = nil // an answer
 	}
+	now := time.Now()
 	w.mu.Lock()
-	before := w.failing
+	before, since := w.failing, w.since
 	w.failing = err
+	if err != nil && before == nil {
+		w.since = now
+	}
+	warn := err != nil && now.Sub(w.warned) >= warnEvery
+	if warn {
+		w.warned = now
+	}
 	w.mu.Unlock()
 	switch {
-	case err != nil && before == nil:
+	case warn:
 		w.log.Warn("payment provider gives no outcome, it is asked until it does: check its URL and state if this lasts", "err", err, "order_id", string(order))
 	case err != nil:
 		w.log.Debug("payment provider gives no outcome", "err", err, "order_id", string(order))
-	case before != nil:
-		w.log.Info("payment provider answers again")
+	case before != nil && now.Sub(since) >= warnEvery:
+		w.log.Info("payment provider answers again", "after", now.Sub(since))
 	}
 }
 

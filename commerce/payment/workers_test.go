@@ -1,9 +1,12 @@
 package payment
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -176,6 +179,51 @@ func TestResultsAreWrittenUntilDurable(t *testing.T) {
 		}
 		if w.Offer(0, Request{Order: "2"}, true) {
 			t.Error("a payment is taken after the stop")
+		}
+	})
+}
+
+// TestLogTellsTheStory: a provider that loses every other answer does not flood
+// the log; one that was down for long is reported when it is back.
+func TestLogTellsTheStory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		flaky := &books{lose: func(_ event.ID, pay bool, _ int) error {
+			if pay {
+				return errLost
+			}
+			return nil
+		}}
+		w, err := NewWorkers(WorkersConfig{Provider: flaky, Concurrency: 1, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			Results: func(context.Context, int32, []byte, []byte) error { return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 {
+			w.Offer(0, Request{event.ID(fmt.Sprint(i)), 1, "EUR"}, true)
+			time.Sleep(firstWait)
+		}
+		time.Sleep(warnEvery)
+		if n := strings.Count(log.String(), "level=WARN"); n != 1 || strings.Contains(log.String(), "level=INFO") {
+			t.Errorf("%d warnings: %s", n, log.String())
+		}
+		flaky.mu.Lock()
+		flaky.lose = func(event.ID, bool, int) error { return errLost }
+		flaky.mu.Unlock()
+		w.Offer(0, Request{"long", 1, "EUR"}, true)
+		time.Sleep(2*warnEvery - time.Second)
+		flaky.mu.Lock()
+		flaky.lose = nil
+		flaky.mu.Unlock()
+		time.Sleep(lastWait)
+		if err := w.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if warns, infos := strings.Count(log.String(), "level=WARN"), strings.Count(log.String(), "answers again"); warns != 3 || infos != 1 {
+			t.Errorf("%d warnings, %d all-clears: %s", warns, infos, log.String())
 		}
 	})
 }

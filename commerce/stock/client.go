@@ -13,7 +13,7 @@ import (
 // modified.
 type pending struct {
 	Offset  int64 // of its record, in the task's partition
-	At      int64 // ms; the time that its record counts as
+	At      int64 // ms; its record's time
 	Key     []byte
 	Headers []streams.Header
 	Value   []byte   // as it came: a conflict is reported with it
@@ -93,7 +93,7 @@ func (s *stage) clientTask(orders streams.Stream[[]byte, []byte], answers stream
 }
 
 func (s *stage) orderCame(c *streams.Context, r streams.Record[[]byte, []byte]) {
-	p := &pending{Offset: c.Offset(), At: r.Time.UnixMilli(), Key: r.Key, Value: r.Value}
+	p := &pending{Offset: c.Offset(), At: c.RecordTime().UnixMilli(), Key: r.Key, Value: r.Value}
 	problems := p.parse(func(text string) (id event.ID) {
 		s.names.View(c, func(n *names) { id = n.resolve(text) })
 		return id

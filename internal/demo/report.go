@@ -93,7 +93,7 @@ func (p *painter) summary(b *board, s Summary) {
 			out = append(out, []cell{{"✗ " + string(o.id) + " " + text, 0, red}})
 		}
 	}
-	p.print(out...)
+	p.print(append(out, nil)...)
 }
 
 func mark(ok bool) cell {

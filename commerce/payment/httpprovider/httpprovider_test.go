@@ -142,6 +142,29 @@ func TestSlowAnswersAreUnknown(t *testing.T) {
 	}
 }
 
+// TestBrokenConnection: the transport does not send a payment again by itself
+// when a connection that it used before breaks, though it has an idempotency key.
+func TestBrokenConnection(t *testing.T) {
+	sent := map[string]int{}
+	p := provider(t, 0, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		id := r.Header.Get("Idempotency-Key")
+		if sent[id]++; id == "broken" {
+			panic(http.ErrAbortHandler)
+		}
+		io.WriteString(w, `{"statut":"ACCEPTE"}`)
+	})
+	if _, err := p.Pay(t.Context(), payment.Request{Order: "fine", Currency: "EUR"}); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := p.Pay(t.Context(), payment.Request{Order: "broken", Currency: "EUR"}); err == nil {
+		t.Errorf("%+v", o)
+	}
+	if sent["broken"] != 1 {
+		t.Errorf("sent %d times", sent["broken"])
+	}
+}
+
 func TestURLs(t *testing.T) {
 	for _, u := range []string{"", "/p", "ftp://h/p", "https://h/p?x=1", "https://h/p?", "https://h/p#f", "https:///p", "http://h:x/"} {
 		if _, err := New(Config{URL: u}); err == nil {
