@@ -231,7 +231,13 @@ func TestRule07RebalanceCommitsFirst(t *testing.T) {
 					sent <- n
 					return
 				default:
-					c.produce("in", 20, key17)
+					var recs []*kgo.Record
+					for i := range 20 {
+						recs = append(recs, c.rec("in", -1, key17(i), "x"))
+					}
+					if err := c.cl.ProduceSync(context.Background(), recs...).FirstErr(); err != nil {
+						t.Error(err)
+					}
 					n += 20
 				}
 			}

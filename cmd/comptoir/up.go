@@ -150,7 +150,7 @@ func (a *app) up(ctx context.Context, cfg node.Config, withDemo bool) error {
 				fmt.Fprintf(a.err, "comptoir: %v\n", err)
 			}
 		}
-		fmt.Fprint(a.out, tryNext(cfg, e))
+		fmt.Fprint(a.out, tryNext(cfg, e, programName()))
 		return nil
 	})
 }
@@ -206,22 +206,36 @@ func relative(path string) string {
 	return path
 }
 
-// tryNext says what a newcomer can do now, with the addresses in use.
-func tryNext(cfg node.Config, e node.Endpoints) string {
-	flag := ""
+// tryNext says what a newcomer can do now, with the addresses in use and the
+// program as it was called.
+func tryNext(cfg node.Config, e node.Endpoints, program string) string {
+	dir := ""
 	if cfg.DataDir != node.Default().DataDir {
-		flag = " --data-dir " + relative(cfg.DataDir)
+		dir = " --data-dir " + relative(cfg.DataDir)
 	}
-	return fmt.Sprintf(`Try next, in another terminal:
+	return fmt.Sprintf(`
+Try next, in another terminal:
 
+  # an order, as any Kafka producer would send it
   echo 'CLI-991:{"commandeId":991,"client":"LUCAS","montant":120.5,"produit":"PC Gamer"}' |
-    comptoir produce commandes.ecommerce --key-separator :%[1]s     an order
-  comptoir consume notifications.clients --from-beginning -n 3%[1]s  what the customers are told
-  comptoir group list%[1]s                                           who reads what, and the lag
-  comptoir connector status archive%[1]s                             the archive
-  comptoir topology                                                  the pipeline as a picture
+    %[1]s produce commandes.ecommerce --key-separator :%[4]s
+  # what the customers are told; who reads what, and the lag; the archive
+  %[1]s consume notifications.clients --from-beginning -n 3%[4]s
+  %[1]s group list%[4]s
+  %[1]s connector status archive%[4]s
+  # the pipeline as a picture
+  %[1]s topology
   curl %[2]s/metrics
 
 Any Kafka client can use %[3]s. Ctrl-C stops.
-`, flag, e.HTTP, e.Kafka)
+`, program, e.HTTP, e.Kafka, dir)
+}
+
+// programName is how this program was called: what `go run` built has no name
+// to repeat.
+func programName() string {
+	if strings.Contains(os.Args[0], "go-build") {
+		return "go run ./cmd/comptoir"
+	}
+	return os.Args[0]
 }

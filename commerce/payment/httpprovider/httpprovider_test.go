@@ -145,11 +145,15 @@ func TestSlowAnswersAreUnknown(t *testing.T) {
 // TestBrokenConnection: the transport does not send a payment again by itself
 // when a connection that it used before breaks, though it has an idempotency key.
 func TestBrokenConnection(t *testing.T) {
+	var mu sync.Mutex
 	sent := map[string]int{}
 	p := provider(t, 0, func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		id := r.Header.Get("Idempotency-Key")
-		if sent[id]++; id == "broken" {
+		mu.Lock()
+		sent[id]++
+		mu.Unlock()
+		if id == "broken" {
 			panic(http.ErrAbortHandler)
 		}
 		io.WriteString(w, `{"statut":"ACCEPTE"}`)
@@ -160,6 +164,8 @@ func TestBrokenConnection(t *testing.T) {
 	if o, err := p.Pay(t.Context(), payment.Request{Order: "broken", Currency: "EUR"}); err == nil {
 		t.Errorf("%+v", o)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if sent["broken"] != 1 {
 		t.Errorf("sent %d times", sent["broken"])
 	}
