@@ -250,7 +250,7 @@ func (st *keyValueState[K, V]) settle() {
 func (st *keyValueState[K, V]) bytes() int { return st.size }
 
 // sweepSlice is how many entries a sweep looks at.
-const sweepSlice = 2000
+const sweepSlice = 5000
 
 func (st *keyValueState[K, V]) sweep(c *Context) {
 	if st.def.ttl <= 0 {

@@ -45,7 +45,7 @@ type task struct {
 	strict bool
 }
 
-const sweepEvery = time.Minute
+const sweepEvery = 5 * time.Second
 
 func newTask(top *Topology, partition int32, db *state.DB, globals []*globalState, counts map[string]int32, logger *slog.Logger, now time.Time) (*task, error) {
 	t := &task{

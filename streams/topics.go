@@ -24,12 +24,16 @@ func prepareTopics(ctx context.Context, cfg Config) (map[string]int32, int32, er
 	adm := kadm.NewClient(cl)
 	var counts map[string]int32
 	var tasks int32
+	begin := time.Now()
 	err = retry(ctx, cfg.Logger.Warn, "the topics cannot be read yet", func() error {
 		public, err := publicCounts(ctx, adm, cfg.Topology)
 		if err != nil {
 			return err
 		}
 		counts, tasks, err = cfg.Topology.counts(public)
+		if errors.Is(err, errMissing) && time.Since(begin) < topicGrace {
+			return errAgain
+		}
 		return permanent(err)
 	})
 	if err != nil {
@@ -37,6 +41,10 @@ func prepareTopics(ctx context.Context, cfg Config) (map[string]int32, int32, er
 	}
 	return counts, tasks, createInternal(ctx, cfg, adm, counts, tasks)
 }
+
+// topicGrace is how long a topic may be missing: one that was created a moment
+// ago is not in every broker's metadata yet.
+const topicGrace = 3 * time.Second
 
 func publicCounts(ctx context.Context, adm *kadm.Client, top *Topology) (map[string]int32, error) {
 	topics := append(append(top.Sources(), top.Outputs()...), top.GlobalSources()...)

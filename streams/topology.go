@@ -216,7 +216,7 @@ func (t *Topology) counts(public map[string]int32) (counts map[string]int32, tas
 		if s.internal == nil {
 			n, ok := public[s.topic]
 			if !ok {
-				return nil, 0, fmt.Errorf("topic %s does not exist", s.topic)
+				return nil, 0, fmt.Errorf("topic %s %w", s.topic, errMissing)
 			}
 			counts[s.topic] = n
 		}
@@ -230,7 +230,7 @@ func (t *Topology) counts(public map[string]int32) (counts map[string]int32, tas
 			var ok bool
 			if n, ok = counts[like]; !ok {
 				if n, ok = public[like]; !ok {
-					return nil, 0, fmt.Errorf("topic %s is to have as many partitions as %s, which does not exist", o.topic, like)
+					return nil, 0, fmt.Errorf("topic %s is to have as many partitions as %s, which %w", o.topic, like, errMissing)
 				}
 			}
 		}
@@ -251,6 +251,9 @@ func (t *Topology) counts(public map[string]int32) (counts map[string]int32, tas
 	}
 	return counts, tasks, nil
 }
+
+// errMissing is in the error of a topology whose topics are not all there.
+var errMissing = errors.New("does not exist")
 
 // sourcesOf returns the topics whose records reach an operator that uses the store.
 func (t *Topology) sourcesOf(st Resource) []string {

@@ -213,8 +213,7 @@ func tryNext(cfg node.Config, e node.Endpoints, program string) string {
 	if cfg.DataDir != node.Default().DataDir {
 		dir = " --data-dir " + relative(cfg.DataDir)
 	}
-	return fmt.Sprintf(`
-Try next, in another terminal:
+	return fmt.Sprintf(`Try next, in another terminal:
 
   # an order, as any Kafka producer would send it
   echo 'CLI-991:{"commandeId":991,"client":"LUCAS","montant":120.5,"produit":"PC Gamer"}' |

@@ -49,13 +49,15 @@ func openShop(b *testing.B) *shop {
 	if err := os.WriteFile(file, []byte(csv.String()), 0o644); err != nil {
 		b.Fatal(err)
 	}
-	cfg := node.Default()
+	cfg, err := node.Load("", os.Environ())
+	if err != nil {
+		b.Fatal(err)
+	}
 	cfg.DataDir, cfg.Catalogue = filepath.Join(dir, "data"), file
 	cfg.HTTP, cfg.Kafka, cfg.Connect = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	s := &shop{b: b, seen: map[string]time.Time{}}
 	s.arrive = sync.NewCond(&s.mu)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	var err error
 	if kafka := os.Getenv("COMPTOIR_TEST_KAFKA"); kafka != "" {
 		cfg.Brokers = []string{kafka}
 		s.n, err = node.NewInstance(cfg, log)
