@@ -84,7 +84,7 @@ type Identity struct {
 // Stream tunes the exactly-once library.
 type Stream struct {
 	CommitInterval    Duration `yaml:"commit_interval" doc:"Longest time a transaction stays open while records keep coming."`
-	MinCommitInterval Duration `yaml:"min_commit_interval" doc:"Shortest time between two commits while records keep coming; none when the input is dry."`
+	MinCommitInterval Duration `yaml:"min_commit_interval" doc:"Longest that a commit waits for more records when transactions have taken up much of the time lately; none after a pause."`
 	BufferBytes       int      `yaml:"buffer_bytes" doc:"Bytes a task's open transaction may hold in memory before it commits."`
 }
 
@@ -107,7 +107,7 @@ func Default() Config {
 		Identite:    Identity{Duree: Duration(400 * day)},
 		Stream: Stream{
 			CommitInterval:    Duration(100 * time.Millisecond),
-			MinCommitInterval: Duration(3 * time.Millisecond),
+			MinCommitInterval: Duration(10 * time.Millisecond),
 			BufferBytes:       16 << 20,
 		},
 	}

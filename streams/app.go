@@ -24,10 +24,11 @@ type Config struct {
 	// CommitInterval is the longest time that a transaction stays open while
 	// records keep coming. Defaults to 100 ms.
 	CommitInterval time.Duration
-	// MinCommitInterval is the shortest time between the ends of two
-	// transactions while records keep coming: it keeps a busy task from making
-	// many small transactions. A record that arrives after a pause does not
-	// wait. Defaults to 3 ms; negative means none.
+	// MinCommitInterval is the longest that a commit waits for more records
+	// when the input is dry but transactions have taken up much of the time
+	// lately: it keeps a busy worker from making many small ones. A record that
+	// arrives after a pause does not wait. Defaults to 10 ms; negative means
+	// none.
 	MinCommitInterval time.Duration
 	// BufferBytes caps what an open transaction holds in memory; at the cap it
 	// is committed. Defaults to 16 MiB.
@@ -56,7 +57,7 @@ func (c *Config) defaults() error {
 		}
 	}
 	def(&c.CommitInterval, 100*time.Millisecond)
-	def(&c.MinCommitInterval, 3*time.Millisecond)
+	def(&c.MinCommitInterval, 10*time.Millisecond)
 	def(&c.SessionTimeout, 10*time.Second)
 	if c.BufferBytes == 0 {
 		c.BufferBytes = 16 << 20

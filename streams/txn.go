@@ -133,7 +133,6 @@ func partitioner(string) func(*kgo.Record, int) int {
 type txn struct {
 	since   time.Time // when its first record came; zero if there is none
 	now     time.Time // the time that its tasks see
-	last    time.Time // when the last one ended
 	moved   bool      // a position has advanced
 	begun   bool      // in Kafka
 	records int
@@ -149,7 +148,7 @@ func (x *txn) open() bool    { return x.records > 0 }
 func (x *txn) pending() bool { return x.records > 0 || x.moved || !x.since.IsZero() }
 
 func (x *txn) reset() {
-	x.since, x.now, x.last = time.Time{}, time.Time{}, time.Now()
+	x.since, x.now = time.Time{}, time.Time{}
 	x.moved, x.begun, x.records, x.bytes = false, false, 0, 0
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -272,6 +271,7 @@ func (w *worker) commit(ctx context.Context) (err error) {
 		return err
 	}
 	w.settle(changed, offsets)
+	w.pace.spent(started, time.Now())
 	w.metrics.commitTime.WithLabelValues(w.top.app).Observe(time.Since(started).Seconds())
 	return nil
 }

@@ -413,7 +413,7 @@ func TestWindow(t *testing.T) {
 		{3 * time.Minute, true, 3},                  // the first window ended 2 minutes ago
 		{30 * time.Second, false, 3},                // and is closed
 		{time.Hour, true, 1},                        // all others expire
-		{57 * time.Minute, true, 2},                 // ended exactly a retention ago
+		{58 * time.Minute, true, 2},                 // ended less than a retention ago
 		{57*time.Minute + 59*time.Second, false, 2}, // ended exactly a retention ago
 	}
 	for i, st := range steps {

@@ -56,6 +56,7 @@ type worker struct {
 	failures  int
 	failedAt  time.Time
 	trimming  sync.WaitGroup
+	pace      pace
 }
 
 // event is a change of assignment, from the group client's goroutine.
@@ -278,7 +279,7 @@ func (w *worker) commitIn() time.Duration {
 		// Only markers or ignored records: nobody downstream waits for them.
 		return max(0, 20*time.Millisecond-time.Since(w.txn.since))
 	}
-	return max(0, w.cfg.MinCommitInterval-time.Since(w.txn.last))
+	return w.pace.wait(time.Now(), w.cfg.MinCommitInterval)
 }
 
 // due tells whether to commit now: when the input has run dry, at the latest

@@ -1,0 +1,46 @@
+package streams
+
+import "time"
+
+// pace says how long a commit waits for more records. A worker that commits as
+// soon as its input is dry is quick while there is little to do, and drowns in
+// small transactions when there is much: each costs the same however few records
+// it holds. So transactions have an allowance: a share of the time that passes,
+// saved up to a burst. What is left of it goes at once; without, the next one
+// waits until it is earned. The cost of a transaction is measured, so this fits a
+// broker in the process and a cluster far away alike.
+type pace struct {
+	credit time.Duration
+	at     time.Time
+}
+
+const (
+	// paceShare is the part of the time that transactions may take before they
+	// are spaced: a quarter.
+	paceShare = 4
+	// paceBurst is the most that can be saved: some ten small transactions on a
+	// cluster, enough for the hops of an order through one stage.
+	paceBurst = 20 * time.Millisecond
+)
+
+func (p *pace) earn(now time.Time) {
+	if p.at.IsZero() {
+		p.credit = paceBurst
+	} else {
+		p.credit = min(p.credit+now.Sub(p.at)/paceShare, paceBurst)
+	}
+	p.at = now
+}
+
+// spent tells of a transaction from its commit's start to its end.
+func (p *pace) spent(start, end time.Time) {
+	p.earn(end)
+	// Debts do not pile up: one slow commit is no reason to be slow after it.
+	p.credit = max(p.credit-end.Sub(start), -paceBurst)
+}
+
+// wait returns how long the next commit is to wait, at most limit.
+func (p *pace) wait(now time.Time, limit time.Duration) time.Duration {
+	p.earn(now)
+	return max(0, min(-p.credit*paceShare, limit))
+}
