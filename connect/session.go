@@ -117,7 +117,6 @@ func (s *session) options() []kgo.Opt {
 		kgo.ConsumerGroup("connect-" + s.t.c.name),
 		kgo.Balancers(balancer{kgo.CooperativeStickyBalancer()}),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.RequireStableFetchOffsets(),
 		// Markers at the end of a partition must be seen, or the group would show
 		// a lag of one for ever.
 		kgo.KeepControlRecords(),

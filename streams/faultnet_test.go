@@ -78,6 +78,8 @@ func (n *faultNet) dial(ctx context.Context, network, address string) (net.Conn,
 // strike makes the nth request of a key, counted from now, meet its fate.
 func (n *faultNet) strike(key kmsg.Key, nth int, f fate) *netRule {
 	r := &netRule{key: int16(key), nth: nth, fate: f, fired: make(chan struct{}), release: make(chan struct{})}
+	// A test that fails must not hang on what it held up.
+	n.tb.Cleanup(func() { n.lift(r) })
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.rules = append(n.rules, r)

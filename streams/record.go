@@ -33,8 +33,8 @@ type Serde[T any] struct {
 	Parse func(data []byte) (T, error)
 }
 
-// ErrSkip, wrapped by the error of a Serde's Parse, makes a source drop the
-// record silently.
+// ErrSkip makes a source drop the record silently, when the error of a Serde's
+// Parse wraps it.
 var ErrSkip = errors.New("skip the record")
 
 // Topic is a topic with its types.

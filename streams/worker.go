@@ -122,7 +122,6 @@ func (w *worker) join() error {
 		kgo.InstanceID(w.instance()),
 		kgo.DisableAutoCommit(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.RequireStableFetchOffsets(),
 		kgo.SessionTimeout(w.cfg.SessionTimeout),
 		kgo.RebalanceTimeout(2*w.cfg.SessionTimeout),
 		kgo.HeartbeatInterval(w.cfg.SessionTimeout/10),
