@@ -342,37 +342,51 @@ func TestRule21TwoTransactionalIDsInTurn(t *testing.T) {
 	})
 }
 
-// TestRule22MinCommitIntervalBoundsTransactions counts transactions while
-// records trickle in, with and without a lower bound on the interval.
-func TestRule22MinCommitIntervalBoundsTransactions(t *testing.T) {
-	onClusters(t, func(t *testing.T, c *cluster) {
-		c.countingTopics()
-		dir, total := t.TempDir(), 0
-		run := func(shortest time.Duration) (transactions float64, took time.Duration) {
-			count, value := metered()
-			app := c.launch(dir, c.counting, count, func(cfg *Config) { cfg.MinCommitInterval = shortest })
-			defer app.halt(t)
-			start := time.Now()
-			for range 300 {
-				c.produce("in", 1, key17)
+// TestRule22TransactionsArePaced plays a worker whose records trickle in, on a
+// clock of its own: how many transactions it makes, and how long they wait.
+func TestRule22TransactionsArePaced(t *testing.T) {
+	const limit = 10 * time.Millisecond
+	tests := []struct {
+		name        string
+		every, cost time.Duration
+		most        int // transactions in a second
+		longest     time.Duration
+	}{
+		// A quarter of a second at 1.4 ms each, and the burst.
+		{"cluster, 1000/s", time.Millisecond, 1400 * time.Microsecond, 178 + 15 + 1, limit},
+		{"cluster, 20/s", 50 * time.Millisecond, 1400 * time.Microsecond, 20 + 1, 0},
+		{"in process, 1000/s", time.Millisecond, 200 * time.Microsecond, 1000 + 1, 0},
+		{"in process, 10000/s", 100 * time.Microsecond, 200 * time.Microsecond, 1250 + 100 + 1, limit},
+		{"slow cluster: the wait has a limit", time.Millisecond, 30 * time.Millisecond, 26, limit},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var p pace
+			start := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+			now, transactions, longest := start, 0, time.Duration(0)
+			for next := start; now.Before(start.Add(time.Second)); {
+				if now.Before(next) {
+					now = next // nothing to do before the next record
+				}
+				if wait := p.wait(now, limit); wait > 0 {
+					longest = max(longest, wait)
+					now = now.Add(wait)
+				}
+				for !next.After(now) {
+					next = next.Add(tt.every) // all that has come goes along
+				}
+				p.spent(now, now.Add(tt.cost))
+				now = now.Add(tt.cost)
+				transactions++
 			}
-			took = time.Since(start)
-			total += 300
-			c.read("out", total)
-			return value(txnMetric, "committed"), took
-		}
-		free, _ := run(-1)
-		const shortest = 20 * time.Millisecond
-		bound, took := run(shortest)
-		// Each record crosses two hops; the end of the trickle is not bound.
-		if most := float64(took/shortest) + 10; bound > most {
-			t.Errorf("%v transactions in %v, want at most %v", bound, took, most)
-		}
-		if bound >= free {
-			t.Errorf("%v transactions with a lower bound, %v without", bound, free)
-		}
-		c.atRest(total)
-	})
+			if transactions > tt.most {
+				t.Errorf("%d transactions, want at most %d", transactions, tt.most)
+			}
+			if longest > tt.longest {
+				t.Errorf("the longest wait is %v, want at most %v", longest, tt.longest)
+			}
+		})
+	}
 }
 
 // TestRule22ARecordAfterAPauseDoesNotWait commits a lone record although the
