@@ -1,3 +1,7 @@
+// Package bench measures the whole way of an order, and the floor under it: the
+// same hops and about as many records through the same library, without JSON,
+// without state and without anything to decide. What lies between the two is
+// the work.
 package bench
 
 import (
@@ -5,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -17,7 +22,9 @@ import (
 	"github.com/comptoir/comptoir/streams/state"
 )
 
-func open(b *testing.B) kclient.Config {
+// openKafka is the Kafka of COMPTOIR_TEST_KAFKA, or an embedded broker.
+func openKafka(b *testing.B) kclient.Config {
+	b.Helper()
 	if k := os.Getenv("COMPTOIR_TEST_KAFKA"); k != "" {
 		return kclient.Config{Brokers: []string{k}}
 	}
@@ -25,21 +32,109 @@ func open(b *testing.B) kclient.Config {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { _ = br.Close() })
+	b.Cleanup(func() {
+		if err := br.Close(); err != nil {
+			b.Error(err)
+		}
+	})
 	return kclient.Config{Brokers: []string{br.Addr()}, Dial: br.DialContext}
 }
 
-// hops starts n exactly-once hops that pass records on, t0 to tn.
-func hops(b *testing.B, k kclient.Config, n int) {
-	ctx := context.Background()
-	cl, _ := k.New()
-	defer cl.Close()
-	adm := kadm.NewClient(cl)
-	var names []string
-	for i := range n + 1 {
-		names = append(names, fmt.Sprintf("t%d", i))
+type raw = streams.Record[[]byte, []byte]
+
+// floor builds the stages of the floor. Each writes to its side topic as many
+// records as the real one does to its changelog and to topics off the way, for
+// an order of two lines.
+func floor(prefix string) (topics []string, apps map[string]func(*streams.Builder)) {
+	topic := func(name string) streams.Topic[[]byte, []byte] {
+		if n := prefix + name; !slices.Contains(topics, n) {
+			topics = append(topics, n)
+		}
+		return streams.Topic[[]byte, []byte]{Name: prefix + name, Key: streams.Bytes, Value: streams.Bytes}
 	}
-	if _, err := adm.CreateTopics(ctx, 3, 1, nil, names...); err != nil {
+	orders, verdicts, paid, invoices, notified := topic("orders"), topic("verdicts"), topic("paid"), topic("invoices"), topic("notified")
+	side := func(b *streams.Builder, name string) func(c *streams.Context, r raw, n int) {
+		out := streams.To(b, topic("side-"+name))
+		return func(c *streams.Context, r raw, n int) {
+			for range n {
+				out.Send(c, r)
+			}
+		}
+	}
+	for _, name := range []string{"stock", "pay", "bill", "notify"} {
+		topic("side-" + name)
+	}
+	rep := func(b *streams.Builder, name string, n streams.Partitions) (*streams.Output[[]byte, []byte], streams.Stream[[]byte, []byte]) {
+		return streams.Repartition(b, name, streams.Bytes, streams.Bytes, n)
+	}
+	return topics, map[string]func(*streams.Builder){
+		"stock": func(b *streams.Builder) {
+			like := streams.PartitionsOf(orders.Name)
+			toID, ids := rep(b, "a", like)
+			toProduct, parts := rep(b, "b", like)
+			toClient, answers := rep(b, "c", like)
+			out, aside := streams.To(b, verdicts), side(b, "stock")
+			streams.From(b, orders).Process("client", func(c *streams.Context, r raw) {
+				toID.Send(c, r)
+				aside(c, r, 1)
+			})
+			ids.Process("identity", func(c *streams.Context, r raw) {
+				toProduct.Send(c, r)
+				toProduct.Send(c, raw{Key: slices.Concat(r.Key, []byte{'b'}), Value: r.Key, Time: r.Time})
+				aside(c, r, 1)
+			})
+			parts.Process("product", func(c *streams.Context, r raw) {
+				toClient.Send(c, r)
+				aside(c, r, 3)
+			})
+			answers.Process("verdict", func(c *streams.Context, r raw) {
+				if r.Key[len(r.Key)-1] != 'b' {
+					out.Send(c, r)
+				}
+				aside(c, r, 1)
+			})
+		},
+		"pay": func(b *streams.Builder) {
+			out, aside := streams.To(b, paid), side(b, "pay")
+			streams.From(b, verdicts).Process("pay", func(c *streams.Context, r raw) {
+				out.Send(c, r)
+				aside(c, r, 1)
+			})
+		},
+		"bill": func(b *streams.Builder) {
+			toBill, bills := rep(b, "d", streams.FixedPartitions(1))
+			out, aside := streams.To(b, invoices), side(b, "bill")
+			streams.From(b, verdicts).Process("verdict", func(c *streams.Context, r raw) {
+				toBill.Send(c, raw{Key: slices.Concat(r.Key, []byte{'v'}), Value: r.Value, Time: r.Time})
+			})
+			streams.From(b, paid).To(toBill)
+			bills.Process("bill", func(c *streams.Context, r raw) {
+				if r.Key[len(r.Key)-1] != 'v' {
+					out.Send(c, r)
+				}
+				aside(c, r, 1)
+			})
+		},
+		"notify": func(b *streams.Builder) {
+			out, aside := streams.To(b, notified), side(b, "notify")
+			streams.From(b, invoices).Process("notify", func(c *streams.Context, r raw) {
+				out.Send(c, r)
+				aside(c, r, 1)
+			})
+		},
+	}
+}
+
+func openFloor(b *testing.B, k kclient.Config, prefix string) {
+	b.Helper()
+	ctx := context.Background()
+	cl, err := k.New()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer cl.Close()
+	topics, apps := floor(prefix)
+	if _, err := kadm.NewClient(cl).CreateTopics(ctx, 3, 1, nil, topics...); err != nil {
 		b.Fatal(err)
 	}
 	db, err := state.Open(b.TempDir())
@@ -47,17 +142,14 @@ func hops(b *testing.B, k kclient.Config, n int) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = db.Close() })
-	for i := range n {
-		bl := streams.NewBuilder(fmt.Sprintf("hop%d", i))
-		in := streams.Topic[[]byte, []byte]{Name: names[i], Key: streams.Bytes, Value: streams.Bytes}
-		out := in
-		out.Name = names[i+1]
-		streams.From(bl, in).To(streams.To(bl, out))
+	for name, build := range apps {
+		bl := streams.NewBuilder(prefix + name)
+		build(bl)
 		top, err := bl.Build()
 		if err != nil {
 			b.Fatal(err)
 		}
-		app, err := streams.NewApp(streams.Config{Topology: top, Kafka: k, State: db})
+		app, err := streams.NewApp(streams.Config{Topology: top, Kafka: k, State: db, KeepRepartitioned: true})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -68,47 +160,59 @@ func hops(b *testing.B, k kclient.Config, n int) {
 	}
 }
 
+// BenchmarkFloor measures what BenchmarkPipeline does, on the floor.
 func BenchmarkFloor(b *testing.B) {
-	const n = 7
-	k := open(b)
-	hops(b, k, n)
-	prod, _ := k.New(kgo.ProducerLinger(0))
+	k := openKafka(b)
+	prefix := fmt.Sprintf("floor%d-", time.Now().UnixNano())
+	openFloor(b, k, prefix)
+	prod, err := k.New(kgo.ProducerLinger(0))
+	if err != nil {
+		b.Fatal(err)
+	}
 	defer prod.Close()
-	cons, _ := k.New(kgo.ConsumeTopics(fmt.Sprintf("t%d", n)), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	cons, err := k.New(kgo.ConsumeTopics(prefix+"notified"), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		b.Fatal(err)
+	}
 	defer cons.Close()
 	value := make([]byte, 200)
-	run := func(count int, rate int) (time.Duration, []time.Duration) {
+	run := func(n, rate int) (time.Duration, []time.Duration) {
 		done := make(chan []time.Duration)
 		go func() {
 			var lat []time.Duration
-			for len(lat) < count {
+			for len(lat) < n {
 				f := cons.PollFetches(context.Background())
 				now := time.Now()
 				f.EachRecord(func(r *kgo.Record) {
-					var ns int64
-					fmt.Sscan(string(r.Key), &ns)
+					ns, err := strconv.ParseInt(string(r.Key), 10, 64)
+					if err != nil {
+						b.Error(err)
+					}
 					lat = append(lat, now.Sub(time.Unix(0, ns)))
 				})
 			}
+			slices.Sort(lat)
 			done <- lat
 		}()
-		start := time.Now()
-		for i := range count {
+		begin := time.Now()
+		for i := range n {
 			if rate > 0 {
-				at := start.Add(time.Duration(i) * time.Second / time.Duration(rate))
-				time.Sleep(time.Until(at))
+				time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / time.Duration(rate))))
 			}
-			prod.Produce(context.Background(), &kgo.Record{Topic: "t0", Key: fmt.Append(nil, time.Now().UnixNano()), Value: value}, nil)
+			prod.Produce(context.Background(), &kgo.Record{Topic: prefix + "orders", Key: strconv.AppendInt(nil, time.Now().UnixNano(), 10), Value: value}, nil)
 		}
 		lat := <-done
-		return time.Since(start), lat
+		return time.Since(begin), lat
 	}
-	run(100, 100)
-	for _, rate := range []int{100, 1000} {
-		_, lat := run(rate*2, rate)
-		slices.Sort(lat)
-		b.Logf("rate %d: p50 %v p99 %v", rate, lat[len(lat)/2], lat[len(lat)*99/100])
+	run(300, 100) // warm
+	for _, rate := range rates {
+		n := rate * 3
+		_, lat := run(n, rate)
+		b.Logf("at %4d orders/s: p50 %v  p99 %v", rate, lat[n/2].Round(100*time.Microsecond), lat[n*99/100].Round(100*time.Microsecond))
 	}
-	took, _ := run(200000, 0)
-	b.Logf("throughput %.0f records/s through %d hops", 200000/took.Seconds(), n)
+	before := cpu()
+	took, _ := run(backlog, 0)
+	b.Logf("backlog of %d: %.0f orders/s, %d µs of CPU per order (load included)",
+		backlog, backlog/took.Seconds(), (cpu()-before).Microseconds()/backlog)
+	b.ReportMetric(backlog/took.Seconds(), "orders/s")
 }

@@ -20,7 +20,13 @@ import (
 	"github.com/comptoir/comptoir/node"
 )
 
-const products = 1000
+// Both benchmarks take the same load.
+const (
+	products = 1000
+	backlog  = 50000
+)
+
+var rates = []int{100, 1000}
 
 // shop is a node under load.
 type shop struct {
@@ -201,18 +207,17 @@ func BenchmarkPipeline(b *testing.B) {
 	run := time.Now().Format("150405")
 	s.load(run+"w", 300, 100) // warm
 	total := 300
-	for _, rate := range []int{100, 1000} {
+	for _, rate := range rates {
 		n := rate * 3
 		_, lat := s.load(fmt.Sprintf("%sr%d", run, rate), n, rate)
 		total += n
 		b.Logf("at %4d orders/s: p50 %v  p99 %v", rate, lat[n/2].Round(100*time.Microsecond), lat[n*99/100].Round(100*time.Microsecond))
 	}
-	n := 50000
 	before := cpu()
-	took, _ := s.load(run+"b", n, 0)
-	total += n
+	took, _ := s.load(run+"b", backlog, 0)
+	total += backlog
 	late := s.archived(total)
 	b.Logf("backlog of %d: %.0f orders/s at the notification, %.0f at the archive row, %d µs of CPU per order (load included)",
-		n, float64(n)/took.Seconds(), float64(n)/(took+late).Seconds(), (cpu()-before).Microseconds()/int64(n))
-	b.ReportMetric(float64(n)/took.Seconds(), "orders/s")
+		backlog, backlog/took.Seconds(), backlog/(took+late).Seconds(), (cpu()-before).Microseconds()/backlog)
+	b.ReportMetric(backlog/took.Seconds(), "orders/s")
 }
