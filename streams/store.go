@@ -9,7 +9,9 @@ import (
 )
 
 // cacheEntries bounds how many decoded entries a store keeps in memory between
-// transactions, per task. Entries written by the open transaction come on top.
+// transactions, per task and generation: when the young one is full it becomes
+// the old one, and the old one is forgotten. Entries written by the open
+// transaction come on top.
 const cacheEntries = 4096
 
 // KeyValue is a store of one value per key, in every task, kept in the task's
@@ -75,7 +77,8 @@ type keyValueState[K comparable, V any] struct {
 	def     *KeyValue[K, V]
 	t       *task
 	prefix  []byte // of Pebble keys: space, then name length and name
-	entries map[K]entry[V]
+	entries map[K]entry[V] // the young generation, and all that is not committed
+	old     map[K]entry[V] // the old generation: read and committed only
 	dirty   []K
 	size    int
 	scratch []byte
@@ -104,6 +107,10 @@ func (s *KeyValue[K, V]) state(c *Context) *keyValueState[K, V] {
 func (s *KeyValue[K, V]) Get(c *Context, k K) (V, bool) {
 	st := s.state(c)
 	if e, ok := st.entries[k]; ok {
+		return e.value, e.present
+	}
+	if e, ok := st.old[k]; ok {
+		st.entries[k] = e
 		return e.value, e.present
 	}
 	var e entry[V]
@@ -235,14 +242,13 @@ func (st *keyValueState[K, V]) flush(emit func(key, value []byte)) {
 }
 
 func (st *keyValueState[K, V]) settle() {
+	for _, k := range st.dirty {
+		e := st.entries[k]
+		e.dirty = false
+		st.entries[k] = e
+	}
 	if len(st.entries) > cacheEntries {
-		clear(st.entries)
-	} else {
-		for _, k := range st.dirty {
-			e := st.entries[k]
-			e.dirty = false
-			st.entries[k] = e
-		}
+		st.old, st.entries = st.entries, make(map[K]entry[V], cacheEntries)
 	}
 	st.dirty, st.size = st.dirty[:0], 0
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/uuid"
 )
@@ -53,16 +54,20 @@ func Open(dir string) (*DB, error) {
 func OpenMemory() (*DB, error) { return open("state", vfs.NewMem()) }
 
 func open(dir string, fs vfs.FS) (*DB, error) {
-	cache := pebble.NewCache(16 << 20)
+	// Filled as it is needed. Filters and indexes live in it too: below some
+	// tens of MiB a busy stage reads them again and again.
+	cache := pebble.NewCache(64 << 20)
 	defer cache.Unref()
 	opts := &pebble.Options{
 		FS:           fs,
 		Cache:        cache,
-		MemTableSize: 8 << 20,
+		MemTableSize: 16 << 20,
 		Logger:       silent{},
 	}
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		// Small values, soon replaced: unpacking costs more than it saves.
+		opts.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	}
 	p, err := pebble.Open(dir, opts)
 	if err != nil {
