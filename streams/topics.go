@@ -92,16 +92,14 @@ func createInternal(ctx context.Context, cfg Config, adm *kadm.Client, counts ma
 	if len(wants) == 0 {
 		return nil
 	}
-	names := make([]string, 0, len(wants))
-	for n := range wants {
-		names = append(names, n)
-	}
+	names := top.InternalTopics() // in this order, so that an error is the same each time
 	return retry(ctx, cfg.Logger.Warn, "the internal topics cannot be created yet", func() error {
 		have, err := adm.ListTopics(ctx, names...)
 		if err != nil {
 			return err
 		}
-		for name, w := range wants {
+		for _, name := range names {
+			w := wants[name]
 			d, ok := have[name]
 			if ok && d.Err == nil {
 				if n := int32(len(d.Partitions)); n != w.partitions {

@@ -36,6 +36,9 @@ func TestPostgresStopped(t *testing.T) {
 		}
 		return err
 	})
+	program.Until(t, outage, "the metrics say that the connector waits", func() error {
+		return metric(p, `comptoir_connect_tasks_retrying{connector="factures-sink"}`)
+	})
 	program.During(t, outage-time.Since(stopped), "alive without PostgreSQL", func() error { return p.Health("/livez") })
 	s.postgres.Start()
 	program.Until(t, time.Minute, "the connector runs again by itself", func() error { return s.connector(p, "RUNNING") })
@@ -67,11 +70,31 @@ func TestKafkaStopped(t *testing.T) {
 		}
 		return err
 	})
+	program.Until(t, outage, "the metrics say that Kafka is missing", func() error {
+		return metric(p, `comptoir_kafka_connects_total{outcome="error"}`)
+	})
 	program.During(t, outage-time.Since(stopped), "alive without Kafka", func() error { return p.Health("/livez") })
 	s.kafka.Start()
 	program.Until(t, time.Minute, "ready again", func() error { return p.Health("/readyz") })
 	s.send(half, len(s.w.Orders))
 	s.verify()
+	if !strings.Contains(p.Output(), "level=WARN") || !strings.Contains(p.Output(), "refused") {
+		t.Error("the log does not say that Kafka refused the connection")
+	}
+}
+
+// metric fails unless a counter or gauge is above 0.
+func metric(p *program.Process, series string) error {
+	_, body, err := p.Get(p.Endpoints.HTTP + "/metrics")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(body) {
+		if value, ok := strings.CutPrefix(line, series+" "); ok && strings.TrimSpace(value) != "0" {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is 0 or not there", series)
 }
 
 // TestKafkaKilled: the same when the broker crashes in the middle of the work.
