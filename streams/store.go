@@ -76,7 +76,7 @@ type entry[V any] struct {
 type keyValueState[K comparable, V any] struct {
 	def     *KeyValue[K, V]
 	t       *task
-	prefix  []byte // of Pebble keys: space, then name length and name
+	prefix  []byte         // of Pebble keys: space, then name length and name
 	entries map[K]entry[V] // the young generation, and all that is not committed
 	old     map[K]entry[V] // the old generation: read and committed only
 	dirty   []K
