@@ -46,6 +46,7 @@ type Node struct {
 	broker    *broker.Broker
 	kafka     kclient.Config
 	admin     *kgo.Client
+	watch     *watch
 	state     *state.DB
 	apps      []*streams.App
 	stages    []commerce.Stage
@@ -65,7 +66,7 @@ func NewInstance(cfg Config, log *slog.Logger) (*Node, error) { return build(cfg
 func build(cfg Config, embedded bool, log *slog.Logger) (*Node, error) {
 	n := &Node{cfg: cfg, embedded: embedded, log: log, registry: prometheus.NewRegistry(), group: lifecycle.NewGroup(log)}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	n.kafka = kclient.Config{Brokers: cfg.Brokers, Logger: log, Metrics: kclient.NewMetrics(n.registry)}
+	n.kafka = kclient.Config{Brokers: cfg.Brokers, Logger: kclient.Quiet(log), Metrics: kclient.NewMetrics(n.registry)}
 	for _, s := range slices.Concat(commerce.Flow, commerce.Extra) {
 		if cfg.HasRole(s.Role) {
 			n.stages = append(n.stages, s)
@@ -173,10 +174,14 @@ func (n *Node) openKafka(ctx context.Context) (err error) {
 	if err := n.admin.Ping(ctx); err != nil {
 		return fmt.Errorf("no Kafka at %v: start it, or correct --brokers: %w", n.kafka.Brokers, err)
 	}
+	n.watch = newWatch(n.admin, n.kafka.Brokers, n.log, n.registry)
 	return nil
 }
 
 func (n *Node) closeKafka(context.Context) error {
+	if n.watch != nil {
+		n.watch.stop()
+	}
 	if n.admin != nil {
 		n.admin.Close()
 	}
@@ -337,24 +342,13 @@ func (n *Node) stopHTTP(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// pingEvery bounds how often readiness asks the cluster.
-const pingEvery = time.Second
-
 // checks are the conditions of readiness.
 func (n *Node) checks() []web.Check {
-	var mu sync.Mutex
-	var asked time.Time
-	var last error
-	checks := []web.Check{{Name: "kafka", Run: func(ctx context.Context) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if n.admin == nil {
+	checks := []web.Check{{Name: "kafka", Run: func(context.Context) error {
+		if n.watch == nil {
 			return errors.New("not started yet")
 		}
-		if time.Since(asked) > pingEvery {
-			asked, last = time.Now(), n.admin.Ping(ctx)
-		}
-		return last
+		return n.watch.check()
 	}}}
 	for i, s := range n.stages {
 		checks = append(checks, web.Check{Name: s.Group, Run: func(context.Context) error {
