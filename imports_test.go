@@ -23,15 +23,18 @@ var imports = map[string][]string{
 	// internal/testbed runs a whole node inside a test.
 	"internal/testbed": {"node/...", "broker/...", "commerce/...", "connect/...", "streams/...", "internal/..."},
 
+	// internal/wire/wiretest checks what stages make of internal/wire.
+	"internal/wire/wiretest": {"streams"},
+
 	// internal/demo is the demo's orders and its live view.
 	"internal/demo": {"commerce/event", "internal/..."},
 
 	"commerce":              {"commerce/...", "streams/...", "internal/..."},
 	"commerce/event":        {"streams"}, // its typed topics
-	"commerce/anomaly/...":  {"commerce/event", "streams", "streams/state"},
-	"commerce/stock/...":    {"commerce/event", "streams", "streams/state"},
-	"commerce/payment/...":  {"commerce/event", "commerce/payment/...", "streams", "streams/state"},
-	"commerce/invoice/...":  {"commerce/event", "streams", "streams/state"},
+	"commerce/anomaly/...":  {"commerce/event", "internal/wire", "streams", "streams/state"},
+	"commerce/stock/...":    {"commerce/event", "internal/wire", "streams", "streams/state"},
+	"commerce/payment/...":  {"commerce/event", "commerce/payment/...", "internal/wire", "streams", "streams/state"},
+	"commerce/invoice/...":  {"commerce/event", "internal/wire", "streams", "streams/state"},
 	"commerce/notify/...":   {"commerce/event", "streams", "streams/state"},
 	"commerce/shipping/...": {"commerce/event", "streams", "streams/state"},
 	"commerce/orderdb/...":  {"commerce/event", "commerce/orderdb/...", "internal/..."},
@@ -56,7 +59,7 @@ var imports = map[string][]string{
 
 // testImports are what tests may import beyond their package's own row: helpers
 // made for tests, and the broker as a server to test against.
-var testImports = []string{"broker", "internal/testbed", "streams/streamstest", "test/testenv"}
+var testImports = []string{"broker", "internal/testbed", "internal/wire/wiretest", "streams/streamstest", "test/testenv"}
 
 // onlyStandard packages import nothing from other modules.
 var onlyStandard = []string{"commerce/event"}

@@ -2,10 +2,11 @@ package anomaly
 
 import (
 	"encoding/binary"
-	"fmt"
+	"math"
 	"time"
 
 	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/internal/wire"
 	"github.com/comptoir/comptoir/streams"
 )
 
@@ -29,52 +30,38 @@ type suspect struct {
 
 var suspectSerde = streams.Serde[suspect]{
 	Append: func(b []byte, s suspect) []byte {
-		b = appendText(append(b, codecVersion), string(s.order))
-		b = appendText(b, string(s.client))
+		b = wire.AppendText(append(b, codecVersion), s.order)
+		b = wire.AppendText(b, s.client)
 		b = append(b, s.digest[:]...)
 		b = binary.AppendVarint(b, s.at.UnixMilli())
-		if s.key == nil {
-			b = append(b, 0)
-		} else {
-			b = appendText(append(b, 1), string(s.key))
-		}
-		b = appendText(b, string(s.value))
-		b = appendText(b, s.origin.Topic)
+		b = wire.AppendNullable(b, s.key)
+		b = wire.AppendText(b, s.value)
+		b = wire.AppendText(b, s.origin.Topic)
 		b = binary.AppendVarint(b, int64(s.origin.Partition))
 		b = binary.AppendVarint(b, s.origin.Offset)
 		b = binary.AppendUvarint(b, uint64(len(s.alerts)))
 		for _, p := range s.alerts {
-			b = appendText(appendText(appendText(b, p.Code), p.Field), p.Detail)
+			b = wire.AppendText(wire.AppendText(wire.AppendText(b, p.Code), p.Field), p.Detail)
 		}
 		return b
 	},
 	Parse: func(data []byte) (s suspect, err error) {
-		r := newReader(data)
-		s.order, s.client = event.ID(r.text()), event.ID(r.text())
-		copy(s.digest[:], r.bytes(uint64(len(s.digest))))
-		s.at = r.time()
-		switch r.byte() {
-		case 0:
-		case 1:
-			s.key = []byte(r.text())
-		default:
-			r.bad = true
-		}
-		s.value = []byte(r.text())
-		s.origin.Topic = r.text()
-		partition := r.varint()
+		d := wire.Decode("suspicious order", data).Version(codecVersion)
+		s.order, s.client = event.ID(d.Text(maxText)), event.ID(d.Text(maxText))
+		d.Fixed(s.digest[:])
+		s.at = d.Millis()
+		s.key = d.Nullable(maxText)
+		s.value = []byte(d.Text(maxText))
+		s.origin.Topic = d.Text(maxText)
+		partition := d.Varint()
 		if s.origin.Partition = int32(partition); int64(s.origin.Partition) != partition {
-			r.bad = true
+			d.Fail()
 		}
-		s.origin.Offset = r.varint()
-		n := r.uvarint()
-		if n > uint64(len(alertCodes)) {
-			r.bad = true
+		s.origin.Offset = d.Varint()
+		for range d.Count(len(alertCodes), 3) {
+			s.alerts = append(s.alerts, event.Problem{Code: d.Text(maxText), Field: d.Text(maxText), Detail: d.Text(maxText)})
 		}
-		for ; n > 0 && !r.bad; n-- {
-			s.alerts = append(s.alerts, event.Problem{Code: r.text(), Field: r.text(), Detail: r.text()})
-		}
-		return s, r.end("suspicious order")
+		return s, d.End()
 	},
 }
 
@@ -84,11 +71,11 @@ var alertedSerde = streams.Serde[alerted]{
 		return binary.AppendVarint(b, a.at.UnixMilli())
 	},
 	Parse: func(data []byte) (a alerted, err error) {
-		r := newReader(data)
-		a.codes = r.byte()
-		copy(a.digest[:], r.bytes(uint64(len(a.digest))))
-		a.at = r.time()
-		return a, r.end("alerts of an order")
+		d := wire.Decode("alerts of an order", data).Version(codecVersion)
+		a.codes = d.Byte()
+		d.Fixed(a.digest[:])
+		a.at = d.Millis()
+		return a, d.End()
 	},
 }
 
@@ -102,92 +89,20 @@ var activitySerde = streams.Serde[activity]{
 		return a.recent.AppendBinary(b)
 	},
 	Parse: func(data []byte) (a activity, err error) {
-		r := newReader(data)
-		a.at = r.time()
-		n := r.uvarint()
-		if n > uint64(len(r.data))/4 {
-			r.bad = true
-			n = 0
-		}
-		if n > 0 {
+		d := wire.Decode("activity of a client", data).Version(codecVersion)
+		a.at = d.Millis()
+		if n := d.Count(math.MaxInt, 4); n > 0 {
 			a.orders = make([]uint32, n)
 		}
 		for i := range a.orders {
-			a.orders[i] = binary.BigEndian.Uint32(r.bytes(4))
+			var h [4]byte
+			d.Fixed(h[:])
+			a.orders[i] = binary.BigEndian.Uint32(h[:])
 		}
-		if r.bad {
-			return activity{}, r.end("activity of a client")
+		recent := d.Rest()
+		if err := d.End(); err != nil {
+			return activity{}, err
 		}
-		return a, a.recent.ParseBinary(r.data)
+		return a, a.recent.ParseBinary([]byte(recent))
 	},
-}
-
-func appendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// reader reads an encoding; after the first failure it returns zero values.
-type reader struct {
-	data []byte
-	bad  bool
-}
-
-func newReader(data []byte) *reader {
-	r := &reader{data: data}
-	if r.byte() != codecVersion {
-		r.bad = true
-	}
-	return r
-}
-
-// bytes returns the next n bytes, zeros after a failure; n is bounded by its
-// callers.
-func (r *reader) bytes(n uint64) []byte {
-	if r.bad || n > uint64(len(r.data)) {
-		r.bad = true
-		return make([]byte, n)
-	}
-	b := r.data[:n]
-	r.data = r.data[n:]
-	return b
-}
-
-func (r *reader) byte() byte { return r.bytes(1)[0] }
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.data)
-	if r.bad || n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.data = r.data[n:]
-	return v
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.data)
-	if r.bad || n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.data = r.data[n:]
-	return v
-}
-
-func (r *reader) time() time.Time { return time.UnixMilli(r.varint()).UTC() }
-
-func (r *reader) text() string {
-	n := r.uvarint()
-	if r.bad || n > maxText || n > uint64(len(r.data)) {
-		r.bad = true
-		return ""
-	}
-	return string(r.bytes(n))
-}
-
-func (r *reader) end(what string) error {
-	if r.bad || len(r.data) > 0 {
-		return fmt.Errorf("damaged %s", what)
-	}
-	return nil
 }

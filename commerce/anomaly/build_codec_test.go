@@ -2,12 +2,11 @@ package anomaly
 
 import (
 	"bytes"
-	"reflect"
 	"testing"
 	"time"
 
 	"github.com/comptoir/comptoir/commerce/event"
-	"github.com/comptoir/comptoir/streams"
+	"github.com/comptoir/comptoir/internal/wire/wiretest"
 )
 
 var someSuspect = suspect{
@@ -26,36 +25,16 @@ func someActivity() activity {
 }
 
 func TestCodecs(t *testing.T) {
-	roundTrip(t, suspectSerde, someSuspect)
+	wiretest.RoundTrip(t, suspectSerde, someSuspect)
 	bare := someSuspect
 	bare.key, bare.alerts = nil, nil
-	roundTrip(t, suspectSerde, bare)
+	wiretest.RoundTrip(t, suspectSerde, bare)
 	bare.key = []byte{}
-	roundTrip(t, suspectSerde, bare)
-	roundTrip(t, alertedSerde, alerted{at: now, digest: [16]byte{9}, codes: 5})
-	roundTrip(t, activitySerde, someActivity())
+	wiretest.RoundTrip(t, suspectSerde, bare)
+	wiretest.RoundTrip(t, alertedSerde, alerted{at: now, digest: [16]byte{9}, codes: 5})
+	wiretest.RoundTrip(t, activitySerde, someActivity())
 	if n := len(activitySerde.Append(nil, someActivity())); n > 40 {
 		t.Errorf("three orders take %d bytes", n)
-	}
-}
-
-func roundTrip[T any](t *testing.T, s streams.Serde[T], v T) {
-	t.Helper()
-	data := s.Append(nil, v)
-	if got, err := s.Parse(data); err != nil || !reflect.DeepEqual(got, v) {
-		t.Errorf("%+v became %+v, %v", v, got, err)
-	}
-	for n := range data {
-		if got, err := s.Parse(data[:n]); err == nil {
-			t.Errorf("%d of %d bytes read as %+v", n, len(data), got)
-		}
-	}
-	if _, err := s.Parse(append(bytes.Clone(data), 0)); err == nil {
-		t.Error("a byte too many is accepted")
-	}
-	data[0]++
-	if _, err := s.Parse(data); err == nil {
-		t.Error("another version is accepted")
 	}
 }
 
@@ -66,20 +45,10 @@ func FuzzCodecs(f *testing.F) {
 	f.Add(activitySerde.Append(nil, someActivity()))
 	f.Add([]byte{1, 0, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		fuzz(t, suspectSerde, data)
-		fuzz(t, alertedSerde, data)
-		fuzz(t, activitySerde, data)
+		wiretest.Fuzz(t, suspectSerde, data)
+		wiretest.Fuzz(t, alertedSerde, data)
+		wiretest.Fuzz(t, activitySerde, data)
 	})
-}
-
-func fuzz[T any](t *testing.T, s streams.Serde[T], data []byte) {
-	v, err := s.Parse(data)
-	if err != nil {
-		return
-	}
-	if again, err := s.Parse(s.Append(nil, v)); err != nil || !reflect.DeepEqual(v, again) {
-		t.Fatalf("%+v became %+v, %v", v, again, err)
-	}
 }
 
 func TestCatalogue(t *testing.T) {

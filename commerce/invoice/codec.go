@@ -2,10 +2,10 @@ package invoice
 
 import (
 	"encoding/binary"
-	"fmt"
-	"time"
+	"math"
 
 	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/internal/wire"
 	"github.com/comptoir/comptoir/streams"
 )
 
@@ -32,15 +32,15 @@ var partSerde = streams.Serde[part]{
 		return p.bill.append(append(b, codecVersion, kindBill))
 	},
 	Parse: func(data []byte) (p part, err error) {
-		r := newReader(data)
-		switch r.byte() {
+		d := wire.Decode("part of an invoice", data).Version(codecVersion)
+		switch d.Byte() {
 		case kindPaid:
 		case kindBill:
-			p.bill = r.bill()
+			p.bill = readBill(d)
 		default:
-			r.bad = true
+			d.Fail()
 		}
-		return p, r.end("part of an invoice")
+		return p, d.End()
 	},
 }
 
@@ -60,19 +60,19 @@ var stateSerde = streams.Serde[state]{
 		return b
 	},
 	Parse: func(data []byte) (s state, err error) {
-		r := newReader(data)
-		kind := r.byte()
-		s.at = time.UnixMilli(r.varint()).UTC()
+		d := wire.Decode("state of an order", data).Version(codecVersion)
+		kind := d.Byte()
+		s.at = d.Millis()
 		switch kind {
 		case kindPaid:
 		case kindBill:
-			s.bill = r.bill()
+			s.bill = readBill(d)
 		case kindIssued:
 			s.issued = true
 		default:
-			r.bad = true
+			d.Fail()
 		}
-		return s, r.end("state of an order")
+		return s, d.End()
 	},
 }
 
@@ -80,130 +80,53 @@ var counterSerde = streams.Serde[Counter]{
 	Append: func(b []byte, c Counter) []byte {
 		b = binary.AppendVarint(append(b, codecVersion), int64(c.Year))
 		b = binary.AppendVarint(b, c.Number)
-		return appendText(b, c.Date)
+		return wire.AppendText(b, c.Date)
 	},
 	Parse: func(data []byte) (c Counter, err error) {
-		r := newReader(data)
-		c = Counter{Year: int(r.varint()), Number: r.varint(), Date: r.text()}
+		d := wire.Decode("counter of invoices", data).Version(codecVersion)
+		c = Counter{Year: int(d.Varint()), Number: d.Varint(), Date: d.Text(maxText)}
 		if c.Year < 0 || c.Year > 9999 || c.Number < 1 {
-			r.bad = true
+			d.Fail()
 		}
-		return c, r.end("counter of invoices")
+		return c, d.End()
 	},
 }
 
 func (b *bill) append(to []byte) []byte {
-	to = appendText(to, b.customer.Name)
-	to = appendText(to, string(b.customer.ID))
-	to = appendText(to, b.customer.Email)
+	to = wire.AppendText(to, b.customer.Name)
+	to = wire.AppendText(to, b.customer.ID)
+	to = wire.AppendText(to, b.customer.Email)
 	to = binary.AppendVarint(to, int64(b.amount))
-	to = appendText(to, b.currency)
-	to = appendText(to, b.orderedAt)
+	to = wire.AppendText(to, b.currency)
+	to = wire.AppendText(to, b.orderedAt)
 	to = binary.AppendUvarint(to, uint64(len(b.lines)))
 	for i := range b.lines {
 		l := &b.lines[i]
-		to = appendText(to, string(l.Product))
-		to = appendText(to, l.Name)
+		to = wire.AppendText(to, l.Product)
+		to = wire.AppendText(to, l.Name)
 		to = binary.AppendVarint(to, l.Quantity)
 		to = binary.AppendVarint(to, int64(l.Amount))
-		if l.HasPrice {
-			to = binary.AppendVarint(append(to, 1), int64(l.Price))
-		} else {
-			to = append(to, 0)
+		if to = wire.AppendFlag(to, l.HasPrice); l.HasPrice {
+			to = binary.AppendVarint(to, int64(l.Price))
 		}
 	}
 	return to
 }
 
-func (r *reader) bill() *bill {
+func readBill(d *wire.Decoder) *bill {
 	b := &bill{
-		customer: event.Customer{Name: r.text(), ID: event.ID(r.text()), Email: r.text()},
-		amount:   event.Amount(r.varint()), currency: r.text(), orderedAt: r.text(),
+		customer: event.Customer{Name: d.Text(maxText), ID: event.ID(d.Text(maxText)), Email: d.Text(maxText)},
+		amount:   event.Amount(d.Varint()), currency: d.Text(maxText), orderedAt: d.Text(maxText),
 	}
-	n := r.uvarint()
 	const least = 5 // bytes of a line
-	if n > uint64(len(r.data)/least) {
-		r.bad = true
-		return b
-	}
-	b.lines = make([]event.InvoiceLine, n)
+	b.lines = make([]event.InvoiceLine, d.Count(math.MaxInt, least))
 	for i := range b.lines {
 		l := &b.lines[i]
-		l.Product, l.Name = event.ID(r.text()), r.text()
-		l.Quantity, l.Amount = r.varint(), event.Amount(r.varint())
-		switch r.byte() {
-		case 0:
-		case 1:
-			l.Price, l.HasPrice = event.Amount(r.varint()), true
-		default:
-			r.bad = true
+		l.Product, l.Name = event.ID(d.Text(maxText)), d.Text(maxText)
+		l.Quantity, l.Amount = d.Varint(), event.Amount(d.Varint())
+		if l.HasPrice = d.Flag(); l.HasPrice {
+			l.Price = event.Amount(d.Varint())
 		}
 	}
 	return b
-}
-
-func appendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// reader reads an encoding; after the first failure it returns zero values.
-type reader struct {
-	data []byte
-	bad  bool
-}
-
-func newReader(data []byte) *reader {
-	r := &reader{data: data}
-	if r.byte() != codecVersion {
-		r.bad = true
-	}
-	return r
-}
-
-func (r *reader) byte() byte {
-	if r.bad || len(r.data) == 0 {
-		r.bad = true
-		return 0
-	}
-	c := r.data[0]
-	r.data = r.data[1:]
-	return c
-}
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.data)
-	if r.bad || n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.data = r.data[n:]
-	return v
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.data)
-	if r.bad || n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.data = r.data[n:]
-	return v
-}
-
-func (r *reader) text() string {
-	n := r.uvarint()
-	if r.bad || n > maxText || n > uint64(len(r.data)) {
-		r.bad = true
-		return ""
-	}
-	s := string(r.data[:n])
-	r.data = r.data[n:]
-	return s
-}
-
-func (r *reader) end(what string) error {
-	if r.bad || len(r.data) > 0 {
-		return fmt.Errorf("damaged %s", what)
-	}
-	return nil
 }

@@ -2,10 +2,10 @@ package payment
 
 import (
 	"encoding/binary"
-	"fmt"
 	"time"
 
 	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/internal/wire"
 	"github.com/comptoir/comptoir/streams"
 )
 
@@ -13,7 +13,7 @@ import (
 // internally.
 const codecVersion = 1
 
-// maxText bounds each text in an encoding, in bytes. The longest comes from an
+// maxText bounds each text in an encoding, in bytes. The longest comes from a
 // record: an order's e-mail address, or its trace header, may fill it.
 const maxText = 16 << 20
 
@@ -38,14 +38,14 @@ func (p pending) request(order event.ID) Request {
 
 var decisionSerde = streams.Serde[decision]{
 	Append: func(b []byte, d decision) []byte {
-		b = appendBool(append(b, codecVersion), d.accepted)
+		b = wire.AppendFlag(append(b, codecVersion), d.accepted)
 		return binary.AppendVarint(b, d.at.UnixMilli())
 	},
-	Parse: func(data []byte) (d decision, err error) {
-		r := newReader(data)
-		d.accepted = r.boolean()
-		d.at = r.time()
-		return d, r.end("decision")
+	Parse: func(data []byte) (v decision, err error) {
+		d := wire.Decode("decision", data).Version(codecVersion)
+		v.accepted = d.Flag()
+		v.at = d.Millis()
+		return v, d.End()
 	},
 }
 
@@ -53,111 +53,40 @@ var pendingSerde = streams.Serde[pending]{
 	Append: func(b []byte, p pending) []byte {
 		b = append(b, codecVersion, byte(len(p.headers))) // at most two, see event.Headers
 		for _, h := range p.headers {
-			b = appendText(b, h.Key)
-			b = append(binary.AppendUvarint(b, uint64(len(h.Value))), h.Value...)
+			b = wire.AppendText(b, h.Key)
+			b = wire.AppendText(b, h.Value)
 		}
-		b = appendText(b, p.customer.Name)
-		b = appendText(b, string(p.customer.ID))
-		b = appendText(b, p.customer.Email)
+		b = wire.AppendText(b, p.customer.Name)
+		b = wire.AppendText(b, p.customer.ID)
+		b = wire.AppendText(b, p.customer.Email)
 		b = binary.AppendVarint(b, int64(p.amount))
-		b = appendText(b, p.currency)
+		b = wire.AppendText(b, p.currency)
 		return binary.AppendVarint(b, p.since.UnixMilli())
 	},
 	Parse: func(data []byte) (p pending, err error) {
-		r := newReader(data)
-		for n := r.byte(); n > 0 && !r.bad; n-- {
-			p.headers = append(p.headers, streams.Header{Key: r.text(), Value: []byte(r.text())})
+		d := wire.Decode("pending payment", data).Version(codecVersion)
+		for range d.Byte() {
+			p.headers = append(p.headers, streams.Header{Key: d.Text(maxText), Value: []byte(d.Text(maxText))})
 		}
-		p.customer = event.Customer{Name: r.text(), ID: event.ID(r.text()), Email: r.text()}
-		p.amount = event.Amount(r.varint())
-		p.currency = r.text()
-		p.since = r.time()
-		return p, r.end("pending payment")
+		p.customer = event.Customer{Name: d.Text(maxText), ID: event.ID(d.Text(maxText)), Email: d.Text(maxText)}
+		p.amount = event.Amount(d.Varint())
+		p.currency = d.Text(maxText)
+		p.since = d.Millis()
+		return p, d.End()
 	},
 }
 
 // outcomeSerde encodes what the Workers send back.
 var outcomeSerde = streams.Serde[Outcome]{
 	Append: func(b []byte, o Outcome) []byte {
-		b = appendBool(append(b, codecVersion), o.Accepted)
-		b = appendText(b, o.Method)
-		b = appendText(b, o.Reference)
-		return appendText(b, o.Reason)
+		b = wire.AppendFlag(append(b, codecVersion), o.Accepted)
+		b = wire.AppendText(b, o.Method)
+		b = wire.AppendText(b, o.Reference)
+		return wire.AppendText(b, o.Reason)
 	},
 	Parse: func(data []byte) (o Outcome, err error) {
-		r := newReader(data)
-		o = Outcome{Accepted: r.boolean(), Method: r.text(), Reference: r.text(), Reason: r.text()}
-		return o, r.end("payment outcome")
+		d := wire.Decode("payment outcome", data).Version(codecVersion)
+		o = Outcome{Accepted: d.Flag(), Method: d.Text(maxText), Reference: d.Text(maxText), Reason: d.Text(maxText)}
+		return o, d.End()
 	},
-}
-
-func appendBool(b []byte, v bool) []byte {
-	if v {
-		return append(b, 1)
-	}
-	return append(b, 0)
-}
-
-func appendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// reader reads an encoding; after the first failure it returns zero values.
-type reader struct {
-	data []byte
-	bad  bool
-}
-
-func newReader(data []byte) *reader {
-	r := &reader{data: data}
-	if r.byte() != codecVersion {
-		r.bad = true
-	}
-	return r
-}
-
-func (r *reader) byte() byte {
-	if r.bad || len(r.data) == 0 {
-		r.bad = true
-		return 0
-	}
-	c := r.data[0]
-	r.data = r.data[1:]
-	return c
-}
-
-func (r *reader) boolean() bool {
-	c := r.byte()
-	r.bad = r.bad || c > 1
-	return c == 1
-}
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.data)
-	if r.bad || n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.data = r.data[n:]
-	return v
-}
-
-func (r *reader) time() time.Time { return time.UnixMilli(r.varint()).UTC() }
-
-func (r *reader) text() string {
-	l, n := binary.Uvarint(r.data)
-	if r.bad || n <= 0 || l > maxText || l > uint64(len(r.data)-n) {
-		r.bad = true
-		return ""
-	}
-	s := string(r.data[n : n+int(l)])
-	r.data = r.data[n+int(l):]
-	return s
-}
-
-func (r *reader) end(what string) error {
-	if r.bad || len(r.data) > 0 {
-		return fmt.Errorf("damaged %s", what)
-	}
-	return nil
 }

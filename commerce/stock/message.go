@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/internal/wire"
 	"github.com/comptoir/comptoir/streams"
 )
 
@@ -43,13 +44,13 @@ func appendRequest(b []byte, r request) []byte {
 	if r.Kind != requestOrder {
 		return b
 	}
-	b = appendText(b, r.Client)
+	b = wire.AppendText(b, r.Client)
 	b = binary.AppendUvarint(b, uint64(r.Partition))
 	b = binary.AppendUvarint(b, uint64(r.Seq))
 	b = append(b, r.Digest[:]...)
 	b = binary.AppendUvarint(b, uint64(len(r.Parts)))
 	for _, p := range r.Parts {
-		b = appendText(b, p.Product)
+		b = wire.AppendText(b, p.Product)
 		b = binary.AppendUvarint(b, uint64(p.Quantity))
 	}
 	return b
@@ -57,22 +58,22 @@ func appendRequest(b []byte, r request) []byte {
 
 func parseRequest(data []byte) (r request, err error) {
 	d := decode("request to identity", data)
-	switch r.Kind = requestKind(d.byte()); r.Kind {
+	switch r.Kind = requestKind(d.Byte()); r.Kind {
 	case requestOrder:
-		r.Client = d.id()
-		r.Partition = int32(d.uvarint(math.MaxInt32))
-		r.Seq = d.int63()
-		r.Digest = d.digest()
-		r.Parts = make([]part, d.count(event.MaxLines))
+		r.Client = readID(d)
+		r.Partition = int32(d.Uvarint(math.MaxInt32))
+		r.Seq = d.Uvarint(largest)
+		d.Fixed(r.Digest[:])
+		r.Parts = make([]part, d.Count(event.MaxLines, 3))
 		for i := range r.Parts {
-			r.Parts[i].Product = d.id()
-			r.Parts[i].Quantity = int64(d.uvarint(maxPart))
+			r.Parts[i].Product = readID(d)
+			r.Parts[i].Quantity = d.Uvarint(maxPart)
 		}
 	case requestRefused, requestConfirmed:
 	default:
-		d.fail()
+		d.Fail()
 	}
-	return r, d.end()
+	return r, d.End()
 }
 
 // command is a message to the product task, keyed by product id.
@@ -109,49 +110,49 @@ func appendCommand(b []byte, c command) []byte {
 	b = append(b, wireVersion, byte(c.Kind))
 	switch c.Kind {
 	case commandReserve:
-		b = appendText(b, c.Order)
-		b = appendText(b, c.Client)
+		b = wire.AppendText(b, c.Order)
+		b = wire.AppendText(b, c.Client)
 		b = binary.AppendUvarint(b, uint64(c.Partition))
 		b = binary.AppendUvarint(b, uint64(c.Seq))
 		b = binary.AppendUvarint(b, uint64(c.Part))
 		b = binary.AppendUvarint(b, uint64(c.Born))
 		b = binary.AppendUvarint(b, uint64(c.Quantity))
 	case commandRelease, commandExit:
-		b = appendText(b, c.Order)
+		b = wire.AppendText(b, c.Order)
 	case commandSupply:
-		b = appendText(b, c.Supply)
+		b = wire.AppendText(b, c.Supply)
 		b = binary.AppendUvarint(b, uint64(c.Quantity))
-		b = appendText(b, c.Name)
+		b = wire.AppendText(b, c.Name)
 	case commandList:
-		b = appendText(b, c.Name)
+		b = wire.AppendText(b, c.Name)
 	}
 	return b
 }
 
 func parseCommand(data []byte) (c command, err error) {
 	d := decode("command to a product", data)
-	switch c.Kind = commandKind(d.byte()); c.Kind {
+	switch c.Kind = commandKind(d.Byte()); c.Kind {
 	case commandReserve:
-		c.Order = d.id()
-		c.Client = d.id()
-		c.Partition = int32(d.uvarint(math.MaxInt32))
-		c.Seq = d.int63()
-		c.Part = int(d.uvarint(event.MaxLines - 1))
-		c.Born = d.int63()
-		c.Quantity = int64(d.uvarint(maxPart))
+		c.Order = readID(d)
+		c.Client = readID(d)
+		c.Partition = int32(d.Uvarint(math.MaxInt32))
+		c.Seq = d.Uvarint(largest)
+		c.Part = int(d.Uvarint(event.MaxLines - 1))
+		c.Born = d.Uvarint(largest)
+		c.Quantity = d.Uvarint(maxPart)
 	case commandRelease, commandExit:
-		c.Order = d.id()
+		c.Order = readID(d)
 	case commandSupply:
-		c.Supply = d.id()
-		c.Quantity = d.int63()
-		c.Name = d.text(maxName)
+		c.Supply = readID(d)
+		c.Quantity = d.Uvarint(largest)
+		c.Name = d.Text(maxName)
 	case commandList:
-		c.Name = d.text(maxName)
+		c.Name = d.Text(maxName)
 	case commandUnlist:
 	default:
-		d.fail()
+		d.Fail()
 	}
-	return c, d.end()
+	return c, d.End()
 }
 
 // answer is a message to the client task, keyed by client id and sent to the
@@ -182,22 +183,22 @@ func appendAnswer(b []byte, a answer) []byte {
 	b = binary.AppendUvarint(b, uint64(a.Seq))
 	if a.Kind.fromProduct() {
 		b = binary.AppendUvarint(b, uint64(a.Part))
-		b = appendText(b, a.Name)
+		b = wire.AppendText(b, a.Name)
 	}
 	return b
 }
 
 func parseAnswer(data []byte) (a answer, err error) {
 	d := decode("answer to a client's queue", data)
-	a.Kind = answerKind(d.byte())
-	a.Seq = d.int63()
+	a.Kind = answerKind(d.Byte())
+	a.Seq = d.Uvarint(largest)
 	switch a.Kind {
 	case answerReserved, answerShort, answerUnknown:
-		a.Part = int(d.uvarint(event.MaxLines - 1))
-		a.Name = d.text(maxName)
+		a.Part = int(d.Uvarint(event.MaxLines - 1))
+		a.Name = d.Text(maxName)
 	case answerAgain, answerConflict:
 	default:
-		d.fail()
+		d.Fail()
 	}
-	return a, d.end()
+	return a, d.End()
 }

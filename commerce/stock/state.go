@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/internal/wire"
 	"github.com/comptoir/comptoir/streams"
 )
 
@@ -37,39 +38,33 @@ func appendPending(b []byte, p *pending) []byte {
 	b = append(b, wireVersion)
 	b = binary.AppendUvarint(b, uint64(p.Offset))
 	b = binary.AppendVarint(b, p.At)
-	if p.Key == nil {
-		b = append(b, 0)
-	} else {
-		b = append(b, 1)
-		b = appendText(b, p.Key)
-	}
+	b = wire.AppendNullable(b, p.Key)
 	b = binary.AppendUvarint(b, uint64(len(p.Headers)))
 	for _, h := range p.Headers {
-		b = appendText(b, h.Key)
-		if h.Value == nil {
-			b = append(b, 0)
-		} else {
-			b = append(b, 1)
-			b = appendText(b, h.Value)
-		}
+		b = wire.AppendText(b, h.Key)
+		b = wire.AppendNullable(b, h.Value)
 	}
-	b = appendText(b, p.Product)
-	return appendText(b, p.Value)
+	b = wire.AppendText(b, p.Product)
+	return wire.AppendText(b, p.Value)
 }
 
 func parsePending(data []byte) (*pending, error) {
-	d := decode("order in a queue", data)
-	p := &pending{Offset: d.int63(), At: d.varint()}
-	p.Key = d.nullable(maxKept)
-	if n := d.count(maxHeaders); n > 0 {
+	return readPending(decode("order in a queue", data))
+}
+
+// readPending reads what follows the version, up to the end.
+func readPending(d *wire.Decoder) (*pending, error) {
+	p := &pending{Offset: d.Uvarint(largest), At: d.Varint()}
+	p.Key = d.Nullable(maxKept)
+	if n := d.Count(maxHeaders, 2); n > 0 {
 		p.Headers = make([]streams.Header, n)
 	}
 	for i := range p.Headers {
-		p.Headers[i] = streams.Header{Key: d.text(maxKept), Value: d.nullable(maxKept)}
+		p.Headers[i] = streams.Header{Key: d.Text(maxKept), Value: d.Nullable(maxKept)}
 	}
-	p.Product = d.optionalID()
-	p.Value = []byte(d.text(event.MaxOrderBytes))
-	if err := d.end(); err != nil {
+	p.Product = event.ID(d.Text(maxID))
+	p.Value = []byte(d.Text(event.MaxOrderBytes))
+	if err := d.End(); err != nil {
 		return nil, err
 	}
 	if problems := p.parse(nil); len(problems) > 0 {
@@ -87,12 +82,9 @@ func appendQueue(b []byte, q queue) []byte {
 
 func parseQueue(data []byte) (q queue, err error) {
 	d := decode("queue of a client", data)
-	q.Head = d.int63()
-	q.Tail = q.Head + int64(d.uvarint(uint64(1<<63-1-q.Head)))
-	if d.bad {
-		return q, d.end()
-	}
-	q.First, err = parsePending(data[len(data)-len(d.s):])
+	q.Head = d.Uvarint(largest)
+	q.Tail = q.Head + d.Uvarint(largest-q.Head)
+	q.First, err = readPending(d.Version(wireVersion))
 	return q, err
 }
 
@@ -113,31 +105,31 @@ func parsePlace(data []byte) (p place, err error) {
 }
 
 func appendGathered(b []byte, g gathered) []byte {
-	b = append(b, wireVersion, flag(g.Silent))
+	b = wire.AppendFlag(append(b, wireVersion), g.Silent)
 	b = binary.AppendUvarint(b, uint64(len(g.Outcomes)))
 	for _, o := range g.Outcomes {
 		b = append(b, byte(o.Kind))
 		b = binary.AppendUvarint(b, uint64(o.Part))
-		b = appendText(b, o.Name)
+		b = wire.AppendText(b, o.Name)
 	}
 	return b
 }
 
 func parseGathered(data []byte) (g gathered, err error) {
 	d := decode("answers to an order", data)
-	g.Silent = d.flag()
-	if n := d.count(event.MaxLines); n > 0 {
+	g.Silent = d.Flag()
+	if n := d.Count(event.MaxLines, 3); n > 0 {
 		g.Outcomes = make([]outcome, n)
 	}
 	for i := range g.Outcomes {
 		o := &g.Outcomes[i]
-		if o.Kind = answerKind(d.byte()); o.Kind < answerReserved || !o.Kind.fromProduct() {
-			d.fail()
+		if o.Kind = answerKind(d.Byte()); o.Kind < answerReserved || !o.Kind.fromProduct() {
+			d.Fail()
 		}
-		o.Part = int(d.uvarint(event.MaxLines - 1))
-		o.Name = d.text(maxName)
+		o.Part = int(d.Uvarint(event.MaxLines - 1))
+		o.Name = d.Text(maxName)
 	}
-	return g, d.end()
+	return g, d.End()
 }
 
 func appendIdentity(b []byte, i identity) []byte {
@@ -146,40 +138,47 @@ func appendIdentity(b []byte, i identity) []byte {
 	b = append(b, i.Digest[:]...)
 	b = binary.AppendUvarint(b, uint64(len(i.Products)))
 	for _, p := range i.Products {
-		b = appendText(b, p)
+		b = wire.AppendText(b, p)
 	}
 	return b
 }
 
 func parseIdentity(data []byte) (i identity, err error) {
 	d := decode("identity of an order", data)
-	i.At = d.int63()
-	i.Digest = d.digest()
-	i.Products = make([]event.ID, d.count(event.MaxLines))
+	i.At = d.Uvarint(largest)
+	d.Fixed(i.Digest[:])
+	i.Products = make([]event.ID, d.Count(event.MaxLines, 2))
 	for n := range i.Products {
-		i.Products[n] = d.id()
+		i.Products[n] = readID(d)
 	}
-	return i, d.end()
+	return i, d.End()
 }
 
 func appendLevel(b []byte, l level) []byte {
-	b = append(b, wireVersion, flag(l.Catalogued)|flag(l.Supplied)<<1)
+	var known byte
+	if l.Catalogued {
+		known |= 1
+	}
+	if l.Supplied {
+		known |= 2
+	}
+	b = append(b, wireVersion, known)
 	b = binary.AppendUvarint(b, uint64(l.Available))
 	b = binary.AppendUvarint(b, uint64(l.Reserved))
-	return appendText(b, l.Name)
+	return wire.AppendText(b, l.Name)
 }
 
 func parseLevel(data []byte) (l level, err error) {
 	d := decode("level of a product", data)
-	known := d.byte()
+	known := d.Byte()
 	if known > 3 {
-		d.fail()
+		d.Fail()
 	}
 	l.Catalogued, l.Supplied = known&1 != 0, known&2 != 0
-	l.Available = d.int63()
-	l.Reserved = int64(d.uvarint(uint64(1<<63 - 1 - l.Available)))
-	l.Name = d.text(maxName)
-	return l, d.end()
+	l.Available = d.Uvarint(largest)
+	l.Reserved = d.Uvarint(largest - l.Available)
+	l.Name = d.Text(maxName)
+	return l, d.End()
 }
 
 func appendReservation(b []byte, r reservation) []byte {
@@ -190,17 +189,17 @@ func appendReservation(b []byte, r reservation) []byte {
 
 func parseReservation(data []byte) (r reservation, err error) {
 	d := decode("reservation", data)
-	if r.State = reservationState(d.byte()); r.State < reserved || r.State > exited {
-		d.fail()
+	if r.State = reservationState(d.Byte()); r.State < reserved || r.State > exited {
+		d.Fail()
 	}
-	r.Quantity = int64(d.uvarint(maxPart))
-	r.Born = d.int63()
-	return r, d.end()
+	r.Quantity = d.Uvarint(maxPart)
+	r.Born = d.Uvarint(largest)
+	return r, d.End()
 }
 
 // Keys of two ids: the first with its length, then the second.
 
-func appendHeld(b []byte, h held) []byte { return append(appendText(b, h.Product), h.Order...) }
+func appendHeld(b []byte, h held) []byte { return append(wire.AppendText(b, h.Product), h.Order...) }
 
 func parseHeld(data []byte) (h held, err error) {
 	h.Product, h.Order, err = twoIDs("key of a reservation", data)
@@ -208,7 +207,7 @@ func parseHeld(data []byte) (h held, err error) {
 }
 
 func appendSupplied(b []byte, s supplied) []byte {
-	return append(appendText(b, s.Product), s.Supply...)
+	return append(wire.AppendText(b, s.Product), s.Supply...)
 }
 
 func parseSupplied(data []byte) (s supplied, err error) {
@@ -217,13 +216,12 @@ func parseSupplied(data []byte) (s supplied, err error) {
 }
 
 func twoIDs(what string, data []byte) (a, b event.ID, err error) {
-	d := decoder{what: what, s: string(data), size: len(data)}
-	a = d.id()
-	if b = event.ID(d.s); len(b) == 0 || len(b) > maxID {
-		d.fail()
+	d := wire.Decode(what, data) // no version: one pair has one key, for ever
+	a = readID(d)
+	if b = event.ID(d.Rest()); len(b) == 0 || len(b) > maxID {
+		d.Fail()
 	}
-	d.s = ""
-	return a, b, d.end()
+	return a, b, d.End()
 }
 
 func appendMillis(b []byte, t time.Time) []byte {
@@ -232,13 +230,6 @@ func appendMillis(b []byte, t time.Time) []byte {
 
 func parseMillis(data []byte) (time.Time, error) {
 	d := decode("time", data)
-	t := time.UnixMilli(d.int63()).UTC()
-	return t, d.end()
-}
-
-func flag(v bool) byte {
-	if v {
-		return 1
-	}
-	return 0
+	t := time.UnixMilli(d.Uvarint(largest)).UTC()
+	return t, d.End()
 }
