@@ -217,6 +217,12 @@ func (w *worker) open(ctx context.Context, o *opening) error {
 				o.held[k] = h.at
 			}
 			at := h.at
+			if ours && h.metadata != resetMark && stored > at {
+				// The state holds what the group does not: a commit whose end
+				// the group has not heard of (see groupOffsets). The state's
+				// position came with its changes, in one transaction.
+				at = stored
+			}
 			if !ours {
 				// Missing, expired, foreign, or of a topic that is gone.
 				if at = stored; at < 0 {
@@ -234,6 +240,9 @@ func (w *worker) open(ctx context.Context, o *opening) error {
 					at = stored
 				}
 				at = min(max(at, start), end)
+			}
+			if at != stored {
+				t.touched = true // the store is told with the next commit
 			}
 			o.start[k] = at
 		}
@@ -294,6 +303,14 @@ type groupOffset struct {
 
 // groupOffsets asks for the group's offsets of the tasks' inputs, and waits for
 // transactions that are about to change them.
+//
+// A broker that is stopped at a bad moment may forget to tell the group how a
+// transaction ended (seen on Apache Kafka 4.3.1: the transaction complete, its
+// marker missing in __consumer_offsets). Its offsets then stay pending for ever.
+// With state there is a way out: after all transactions must have ended, the
+// offsets without the pending ones are taken, and the store's positions rule
+// where they are further. The restore before them waits for the same
+// transactions in the changelog, so whatever was committed is there.
 func (w *worker) groupOffsets(ctx context.Context, tasks []int32, ids map[string][16]byte) (map[partitionKey]groupOffset, error) {
 	held := map[partitionKey]groupOffset{}
 	for _, p := range tasks {
@@ -301,14 +318,19 @@ func (w *worker) groupOffsets(ctx context.Context, tasks []int32, ids map[string
 			held[partitionKey{s.topic, p}] = groupOffset{at: -1}
 		}
 	}
-	deadline := time.Now().Add(3 * w.cfg.SessionTimeout)
+	begin, stable := time.Now(), true
 	for {
-		err := w.fetchGroupOffsets(ctx, tasks, ids, held)
+		err := w.fetchGroupOffsets(ctx, tasks, ids, held, stable)
 		if err == nil {
 			return held, nil
 		}
-		if !errors.Is(err, kerr.UnstableOffsetCommit) && !kerr.IsRetriable(err) || time.Now().After(deadline) {
+		unstable := errors.Is(err, kerr.UnstableOffsetCommit)
+		if !unstable && !kerr.IsRetriable(err) || time.Since(begin) > 3*w.cfg.SessionTimeout {
 			return nil, fmt.Errorf("offsets of group %s: %w", w.top.app, err)
+		}
+		if unstable && w.top.stateful() && time.Since(begin) > 2*w.cfg.SessionTimeout {
+			w.log.Warn("the group's offsets have been pending for longer than a transaction lasts: going on from the store's positions", "waited", time.Since(begin).Round(time.Second).String())
+			stable = false
 		}
 		select {
 		case <-ctx.Done():
@@ -318,9 +340,9 @@ func (w *worker) groupOffsets(ctx context.Context, tasks []int32, ids map[string
 	}
 }
 
-func (w *worker) fetchGroupOffsets(ctx context.Context, tasks []int32, ids map[string][16]byte, held map[partitionKey]groupOffset) error {
+func (w *worker) fetchGroupOffsets(ctx context.Context, tasks []int32, ids map[string][16]byte, held map[partitionKey]groupOffset, stable bool) error {
 	req := kmsg.NewPtrOffsetFetchRequest()
-	req.RequireStable = true
+	req.RequireStable = stable
 	g := kmsg.NewOffsetFetchRequestGroup()
 	g.Group = w.top.app
 	for _, s := range w.top.sources {

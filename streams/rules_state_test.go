@@ -499,3 +499,35 @@ func TestRule19TwoAppsShareOneState(t *testing.T) {
 		}
 	})
 }
+
+// TestPendingOffsetsThatNeverSettle: a broker forgot to tell the group how a
+// transaction ended. The group's offsets are pending for ever and behind; the
+// state knows better.
+func TestPendingOffsetsThatNeverSettle(t *testing.T) {
+	c := newCluster(t)
+	c.countingTopics()
+	dir := t.TempDir()
+	app := c.launch(dir, c.counting)
+	c.produce("in", 100, key17)
+	c.atRest(100)
+	app.halt(t)
+	details, err := c.adm.ListTopics(t.Context(), c.n("in"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p := range int32(3) {
+		c.commitAs("in", p, 0, mark(details[c.n("in")].ID))
+	}
+	pending := c.fake.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.OffsetFetch}, Topic: c.n("in"), Err: kerr.UnstableOffsetCommit, Count: -1,
+		When: func(r kmsg.Request) bool { return r.(*kmsg.OffsetFetchRequest).RequireStable },
+	})
+	defer pending.Remove()
+	seen := &logs{}
+	c.launch(dir, c.counting, seen.use, func(cfg *Config) { cfg.SessionTimeout = 500 * time.Millisecond })
+	c.produce("in", 100, key17)
+	c.atRest(200)
+	if seen.count("pending for longer") == 0 {
+		t.Error("nothing was logged of the pending offsets")
+	}
+}
