@@ -78,14 +78,17 @@ func (c *Config) defaults() error {
 // App runs a topology: one member of the consumer group. Start it once, Stop it
 // once or more; Health may be called at any time.
 type App struct {
-	cfg     Config
-	counts  map[string]int32
-	tasks   int32
-	globals []*globalState
-	reader  *globalReader
-	worker  *worker
-	cancel  context.CancelFunc
-	done    chan struct{}
+	cfg    Config
+	counts map[string]int32
+	tasks  int32
+	// deletions is how long the changelog keeps tombstones: a local state that
+	// was away for longer cannot be caught up.
+	deletions time.Duration
+	globals   []*globalState
+	reader    *globalReader
+	worker    *worker
+	cancel    context.CancelFunc
+	done      chan struct{}
 
 	mu     sync.Mutex
 	health error
@@ -116,11 +119,10 @@ func (a *App) Start(ctx context.Context) error {
 }
 
 func (a *App) start(ctx context.Context) error {
-	counts, tasks, err := prepareTopics(ctx, a.cfg)
-	if err != nil {
+	var err error
+	if a.counts, a.tasks, a.deletions, err = prepareTopics(ctx, a.cfg); err != nil {
 		return err
 	}
-	a.counts, a.tasks = counts, tasks
 	for _, g := range a.cfg.Topology.globals {
 		a.globals = append(a.globals, g.open())
 	}

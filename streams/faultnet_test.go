@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -189,6 +190,7 @@ func (c *faultConn) Write(b []byte) (int, error) {
 	case heldUp:
 		r.once.Do(func() { close(r.fired) })
 		<-r.release
+		_ = c.Conn.SetDeadline(time.Time{})
 		return c.Conn.Write(b)
 	}
 	c.mu.Lock()

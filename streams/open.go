@@ -241,7 +241,7 @@ func (w *worker) open(ctx context.Context, o *opening) error {
 				}
 				at = min(max(at, start), end)
 			}
-			if at != stored {
+			if at != stored && w.top.stateful() {
 				t.touched = true // the store is told with the next commit
 			}
 			o.start[k] = at
@@ -558,6 +558,9 @@ func (w *worker) restoreFrom(p int32, id [16]byte, start, end int64) (*restoring
 		why = "it is older than its changelog's start"
 	case t.changelog > end:
 		why = "it is ahead of its changelog's end"
+	case t.changelog < end && time.Since(t.changeAt) > w.app.deletions/2:
+		// What was deleted since may have left the changelog without a trace.
+		why = "it is older than the changelog's tombstones"
 	}
 	if why != "" {
 		w.log.Warn("local state wiped, to be restored", "partition", p, "why", why, "position", t.changelog, "start", start, "end", end)

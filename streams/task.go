@@ -39,6 +39,7 @@ type task struct {
 	positions []int64
 	topicIDs  [][16]byte // of the sources, zero if unknown
 	changelog int64      // the changelog's offset that the local state is up to
+	changeAt  time.Time  // when it was, by the wall clock
 	changeID  [16]byte   // the changelog's topic id
 	ctx       Context
 	// strict makes operators panic that use what they did not declare.
@@ -106,6 +107,9 @@ func (t *task) process(s *source, offset int64, at time.Time, key, value []byte,
 func (t *task) punctuate() time.Time {
 	c := &t.ctx
 	c.offset = -1
+	if latest := t.now.Add(sweepEvery); t.sweepAt.After(latest) {
+		t.sweepAt = latest
+	}
 	next := t.sweepAt
 	for i, p := range t.top.puncts {
 		now := t.now
@@ -117,6 +121,9 @@ func (t *task) punctuate() time.Time {
 			if t.due[i].IsZero() {
 				t.due[i] = now.Add(p.every)
 			}
+		}
+		if latest := now.Add(p.every); t.due[i].After(latest) {
+			t.due[i] = latest // the clock was set back
 		}
 		if !now.Before(t.due[i]) {
 			// Missed runs are not made up for.
@@ -298,11 +305,12 @@ var keyChangelog = []byte{0, 1}
 func (t *task) load() error {
 	local := func(key []byte) []byte { return append(append([]byte{}, t.space[:]...), key...) }
 	_, err := t.db.Get(local(keyChangelog), func(v []byte) error {
-		if len(v) != 24 {
+		if len(v) != 32 {
 			return fmt.Errorf("task %s/%d: damaged changelog position", t.top.app, t.partition)
 		}
 		t.changelog = int64(binary.BigEndian.Uint64(v))
 		copy(t.changeID[:], v[8:])
+		t.changeAt = time.UnixMilli(int64(binary.BigEndian.Uint64(v[24:])))
 		return nil
 	})
 	if err != nil {
@@ -328,5 +336,6 @@ func (t *task) load() error {
 func (t *task) setChangelog(batch *state.Batch, offset int64, id [16]byte) {
 	v := binary.BigEndian.AppendUint64(nil, uint64(offset))
 	v = append(v, id[:]...)
+	v = binary.BigEndian.AppendUint64(v, uint64(time.Now().UnixMilli()))
 	batch.Set(append(append([]byte{}, t.space[:]...), keyChangelog...), v)
 }

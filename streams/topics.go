@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -14,11 +15,11 @@ import (
 // prepareTopics checks that the public topics exist, creates the internal ones,
 // and checks that those that exist have the partition counts that the topology
 // asks for now. It returns the partition count of each source and internal
-// topic, and the number of tasks.
-func prepareTopics(ctx context.Context, cfg Config) (map[string]int32, int32, error) {
+// topic, the number of tasks, and how long the changelog keeps tombstones.
+func prepareTopics(ctx context.Context, cfg Config) (map[string]int32, int32, time.Duration, error) {
 	cl, err := cfg.Kafka.New()
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
 	defer cl.Close()
 	adm := kadm.NewClient(cl)
@@ -36,10 +37,41 @@ func prepareTopics(ctx context.Context, cfg Config) (map[string]int32, int32, er
 		}
 		return permanent(err)
 	})
-	if err != nil {
-		return nil, 0, err
+	if err == nil {
+		err = createInternal(ctx, cfg, adm, counts, tasks)
 	}
-	return counts, tasks, createInternal(ctx, cfg, adm, counts, tasks)
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	return counts, tasks, deletions(ctx, cfg, adm), nil
+}
+
+// changelogDeletions is how long a changelog keeps tombstones. It bounds how long
+// an instance may be away and still catch up its local state: the broker's
+// default of a day would make a weekend too long.
+const changelogDeletions = 7 * 24 * time.Hour
+
+// deletions reads how long the changelog keeps tombstones, which an operator may
+// have changed. Kafka's default stands in for an answer that does not come.
+func deletions(ctx context.Context, cfg Config, adm *kadm.Client) time.Duration {
+	keep := 24 * time.Hour
+	if !cfg.Topology.stateful() {
+		return keep
+	}
+	configs, err := adm.DescribeTopicConfigs(ctx, cfg.Topology.changelog())
+	if err != nil {
+		return keep
+	}
+	for _, rc := range configs {
+		for _, c := range rc.Configs {
+			if c.Key == "delete.retention.ms" && c.Value != nil {
+				if ms, err := strconv.ParseInt(*c.Value, 10, 64); err == nil {
+					keep = time.Duration(ms) * time.Millisecond
+				}
+			}
+		}
+	}
+	return keep
 }
 
 // topicGrace is how long a topic may be missing: one that was created a moment
@@ -74,7 +106,8 @@ func createInternal(ctx context.Context, cfg Config, adm *kadm.Client, counts ma
 	top := cfg.Topology
 	keep := "-1"
 	repartition := map[string]*string{"retention.ms": &keep, "cleanup.policy": kadm.StringPtr("delete")}
-	compact := map[string]*string{"cleanup.policy": kadm.StringPtr("compact")}
+	deletions := strconv.FormatInt(changelogDeletions.Milliseconds(), 10)
+	compact := map[string]*string{"cleanup.policy": kadm.StringPtr("compact"), "delete.retention.ms": &deletions}
 	type want struct {
 		partitions int32
 		configs    map[string]*string

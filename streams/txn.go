@@ -425,6 +425,9 @@ func (w *worker) addOffsets(ctx context.Context, cl *kgo.Client, offsets map[par
 	})
 	return w.again(ctx, func() error {
 		req.MemberID, req.Generation = w.group.GroupMetadata()
+		if req.MemberID != w.memberID {
+			return kerr.UnknownMemberID
+		}
 		resp, err := req.RequestWith(ctx, cl)
 		if err != nil {
 			return err
@@ -462,6 +465,9 @@ func (w *worker) commitOffsets(ctx context.Context, offsets map[partitionKey]int
 	})
 	return w.again(ctx, func() error {
 		req.MemberID, req.Generation = w.group.GroupMetadata()
+		if req.MemberID != w.memberID {
+			return kerr.UnknownMemberID
+		}
 		resp, err := req.RequestWith(ctx, w.group)
 		if err != nil {
 			return err

@@ -42,9 +42,10 @@ type worker struct {
 	wakeUp context.CancelFunc // ends the poll at work
 
 	// What follows belongs to the run goroutine.
-	assigned  bool  // has been once
-	member    bool  // of the group, as far as we know
-	obstacle  error // see look
+	assigned  bool   // has been once
+	memberID  string // whose generations our tasks belong to
+	member    bool   // of the group, as far as we know
+	obstacle  error  // see look
 	owned     map[string]map[int32]bool
 	tasks     map[int32]*task
 	opening   *opening
@@ -63,6 +64,7 @@ type worker struct {
 type event struct {
 	kind       string // assigned, revoked, lost, opened
 	partitions map[string][]int32
+	member     string // of the group's, who we were then
 	opened     *opening
 	done       chan struct{}
 }
@@ -103,7 +105,8 @@ func (w *worker) join() error {
 	on := func(kind string, wait bool) func(context.Context, *kgo.Client, map[string][]int32) {
 		return func(_ context.Context, cl *kgo.Client, ps map[string][]int32) {
 			w.metrics.rebalances.WithLabelValues(w.top.app, kind).Inc()
-			e := event{kind: kind, partitions: ps, done: make(chan struct{})}
+			id, _ := cl.GroupMetadata()
+			e := event{kind: kind, partitions: ps, member: id, done: make(chan struct{})}
 			w.post(e)
 			if wait {
 				// The group waits for us: what is open is committed first.
@@ -362,7 +365,8 @@ func (w *worker) begin(t *task) {
 // at after every poll, the wall clock when something is due.
 func (w *worker) punctuate() {
 	now := time.Now()
-	wall := !now.Before(w.nextDue)
+	// Or the clock was set back.
+	wall := !now.Before(w.nextDue) || w.nextDue.After(now.Add(2*sweepEvery))
 	if !wall && (len(w.top.clocks) == 0 || w.txn.since.IsZero()) {
 		return
 	}
@@ -435,6 +439,13 @@ func (w *worker) handleEvents(ctx context.Context) error {
 	w.mu.Unlock()
 	var errs []error
 	for _, e := range events {
+		if e.kind != "opened" && e.member != w.memberID {
+			// franz-go joins anew, without a word, when the group has forgotten us.
+			if w.memberID != "" {
+				w.reset()
+			}
+			w.memberID = e.member
+		}
 		switch e.kind {
 		case "assigned":
 			w.assigned, w.member = true, true
@@ -521,20 +532,21 @@ func (w *worker) close() {
 	if w.opening != nil {
 		w.opening.cancel()
 		<-w.opening.done
+		w.opening.prod.close()
 	}
 	w.trimming.Wait()
-	w.fetch.Close()
+	defer w.fetch.Close()
 	if w.group == nil {
 		return
 	}
+	w.group.CloseAllowingRebalance()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	// A static member does not leave by closing.
-	adm := kadm.NewClient(w.group)
+	adm := kadm.NewClient(w.fetch)
 	if _, err := adm.LeaveGroup(ctx, kadm.LeaveGroup(w.top.app).InstanceIDs(w.instance()).Reason("stopped")); err != nil {
 		w.log.Warn("could not leave the group: its tasks are taken over when the session ends", "err", err)
 	}
-	w.group.CloseAllowingRebalance()
 }
 
 // trim deletes handled records from the repartition topics, in the background.

@@ -32,3 +32,23 @@ func (c *Customer) appendFields(b []byte) []byte {
 	}
 	return b
 }
+
+// The customer of an event is repeated in those that follow from it. An order's
+// are bounded by the order's rules; the same bounds hold for events that others
+// write, so that what follows from them fits in a record.
+
+func (o *object) name() string {
+	s := o.text()
+	if tooLong(s) {
+		o.fail("must have at most 200 characters")
+	}
+	return s
+}
+
+func (o *object) email() string {
+	s := o.optionalText()
+	if len(s) > MaxOrderBytes {
+		o.fail("is longer than an order may be")
+	}
+	return s
+}

@@ -60,11 +60,11 @@ func ParseConfirmed(value []byte) (c Confirmed, err error) {
 		case "id_commande":
 			c.Order = o.id()
 		case "client":
-			c.Customer.Name = o.text()
+			c.Customer.Name = o.name()
 		case "clientId":
 			c.Customer.ID = o.id()
 		case "email":
-			c.Customer.Email = o.optionalText()
+			c.Customer.Email = o.email()
 		case "montant":
 			c.Amount = o.amount()
 		case "devise":
@@ -129,11 +129,11 @@ func ParseInvoice(value []byte) (f Invoice, err error) {
 		case "commandeId":
 			f.Order = o.id()
 		case "client":
-			f.Customer.Name = o.text()
+			f.Customer.Name = o.name()
 		case "clientId":
 			f.Customer.ID = o.id()
 		case "email":
-			f.Customer.Email = o.optionalText()
+			f.Customer.Email = o.email()
 		case "date":
 			f.Date = o.text()
 		case "lignes":

@@ -65,11 +65,11 @@ func ParseNotification(value []byte) (n Notification, err error) {
 		case "commandeId":
 			n.Order = o.id()
 		case "client":
-			n.Customer.Name = o.text()
+			n.Customer.Name = o.name()
 		case "clientId":
 			n.Customer.ID = o.id()
 		case "email":
-			n.Customer.Email = o.optionalText()
+			n.Customer.Email = o.email()
 		case "type":
 			n.Type = o.text()
 		case "priorite":

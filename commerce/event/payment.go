@@ -64,11 +64,11 @@ func ParsePaymentAccepted(value []byte) (p PaymentAccepted, err error) {
 		case "id_commande":
 			p.Order = o.id()
 		case "client":
-			p.Customer.Name = o.text()
+			p.Customer.Name = o.name()
 		case "clientId":
 			p.Customer.ID = o.id()
 		case "email":
-			p.Customer.Email = o.optionalText()
+			p.Customer.Email = o.email()
 		case "montant":
 			p.Amount = o.amount()
 		case "devise":
@@ -104,11 +104,11 @@ func ParsePaymentRefused(value []byte) (p PaymentRefused, err error) {
 		case "id_commande":
 			p.Order = o.id()
 		case "client":
-			p.Customer.Name = o.text()
+			p.Customer.Name = o.name()
 		case "clientId":
 			p.Customer.ID = o.id()
 		case "email":
-			p.Customer.Email = o.optionalText()
+			p.Customer.Email = o.email()
 		case "montant":
 			p.Amount = o.amount()
 		case "devise":

@@ -127,11 +127,11 @@ func ParseVerdict(value []byte) (v Verdict, err error) {
 		case "motif":
 			v.Reason = o.optionalText()
 		case "client":
-			v.Customer.Name = o.text()
+			v.Customer.Name = o.name()
 		case "clientId":
 			v.Customer.ID = o.id()
 		case "email":
-			v.Customer.Email = o.optionalText()
+			v.Customer.Email = o.email()
 		case "montant":
 			v.Amount = o.amount()
 		case "devise":

@@ -90,14 +90,19 @@ const (
 	HeaderTrace = "traceparent"
 )
 
+// maxTrace is the longest trace context that is passed on: far more than the
+// standard allows, and little beside a record's size limit, which the records
+// written for a record of any producer must not outgrow.
+const maxTrace = 256
+
 // Headers returns the headers of a record that is written for an order because
 // of a record with the headers in: the order's id, and the trace context if
-// there was one.
+// there was one of a sane length.
 func Headers(id ID, in []streams.Header) []streams.Header {
 	out := make([]streams.Header, 0, 2)
 	out = append(out, streams.Header{Key: HeaderOrder, Value: []byte(id)})
 	for _, h := range in {
-		if h.Key == HeaderTrace {
+		if h.Key == HeaderTrace && len(h.Value) <= maxTrace {
 			return append(out, h)
 		}
 	}
