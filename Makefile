@@ -72,7 +72,7 @@ e2e: ## tests on real Apache Kafka and PostgreSQL, which test/servers starts; a 
 nightly: ## check, longer: fuzzing, more orders and kills, the race detector on all of it
 	@$(MAKE) check
 	@$(MAKE) fuzz FUZZTIME=2m
-	CGO_ENABLED=1 CI=true COMPTOIR_TEST_ORDERS=100000 COMPTOIR_TEST_KILLS=50 \
+	CGO_ENABLED=1 CI=true COMPTOIR_TEST_NIGHTLY=1 COMPTOIR_TEST_ORDERS=100000 COMPTOIR_TEST_KILLS=50 \
 	  test/servers/with go test -race -count=1 -p 1 -timeout 3h $(REAL)
 
 clean: ## what builds and runs leave in the tree

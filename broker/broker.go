@@ -65,10 +65,11 @@ type Broker struct {
 }
 
 // Open locks the directory, loads what it holds and listens. It returns when
-// clients can connect.
+// clients can connect, and warns in the log if the directory's last broker was
+// not closed. Its errors do not say "open broker": the caller does.
 func Open(cfg Config) (*Broker, error) {
 	if cfg.Dir == "" {
-		return nil, errors.New("open broker: no directory given")
+		return nil, errors.New("no directory given")
 	}
 	if cfg.Addr == "" {
 		cfg.Addr = "127.0.0.1:0"
@@ -83,16 +84,23 @@ func Open(cfg Config) (*Broker, error) {
 	case SyncCommit:
 		sync = append(sync, kfake.SyncWrites())
 	default:
-		return nil, fmt.Errorf("open broker: sync %q is neither %q nor %q", cfg.Sync, SyncInterval, SyncCommit)
+		return nil, fmt.Errorf("sync %q is neither %q nor %q", cfg.Sync, SyncInterval, SyncCommit)
 	}
 
 	dir, err := openDirectory(filepath.Join(cfg.Dir, "broker"))
 	if err != nil {
-		return nil, fmt.Errorf("open broker: %w", err)
+		return nil, err
 	}
 	ln, err := listen(cfg.Addr, log)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open broker: %w", err), dir.release())
+		return nil, errors.Join(err, dir.release())
+	}
+	unclean, err := dir.begin()
+	if err != nil {
+		return nil, errors.Join(err, ln.Close(), dir.release())
+	}
+	if unclean {
+		log.Warn("the last stop was not clean: records and transactions of its last moments may be torn; see README", "dir", dir.path)
 	}
 	cluster, err := kfake.NewCluster(append(sync,
 		kfake.NumBrokers(1),
@@ -109,7 +117,10 @@ func Open(cfg Config) (*Broker, error) {
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return ln, nil }),
 	)...)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open broker in %s: %w", dir.path, err), ln.Close(), dir.release())
+		if !unclean {
+			err = errors.Join(err, dir.end())
+		}
+		return nil, errors.Join(fmt.Errorf("read %s: %w", dir.data(), err), ln.Close(), dir.release())
 	}
 	b := &Broker{cluster: cluster, ln: ln, dir: dir, addr: ln.Addr().String()}
 	cluster.ControlKey(int16(kmsg.Metadata), b.createMissing)
@@ -149,7 +160,7 @@ func (b *Broker) DialContext(ctx context.Context, _, _ string) (net.Conn, error)
 func (b *Broker) Close() error {
 	b.closeOnce.Do(func() {
 		b.cluster.Close()
-		b.closeErr = errors.Join(b.ln.closeConns(), b.dir.release())
+		b.closeErr = errors.Join(b.ln.closeConns(), b.dir.end(), b.dir.release())
 	})
 	return b.closeErr
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -356,5 +357,38 @@ func BenchmarkProduce(b *testing.B) {
 				b.Fatal(err)
 			}
 		})
+	}
+}
+
+// TestUncleanStop: a broker that was not closed is spoken of once.
+func TestUncleanStop(t *testing.T) {
+	dir := t.TempDir()
+	var log bytes.Buffer
+	open := func() *Broker {
+		log.Reset()
+		return openTest(t, Config{Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	}
+	const warning = "the last stop was not clean"
+	b := open()
+	mark := filepath.Join(dir, "broker", runningFile)
+	if _, err := os.Stat(mark); err != nil || strings.Contains(log.String(), warning) {
+		t.Fatalf("first start: mark %v, log %s", err, log.String())
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(mark, nil, 0o600); err != nil { // as kill -9 leaves it
+		t.Fatal(err)
+	}
+	b = open()
+	if strings.Count(log.String(), warning) != 1 {
+		t.Errorf("after an unclean stop: %s", log.String())
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open()
+	if strings.Contains(log.String(), warning) {
+		t.Errorf("after a clean stop: %s", log.String())
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 const (
 	formatFile    = "format.json"
+	runningFile   = "running" // there while a broker runs
 	formatVersion = 1
 	engine        = "kfake"
 )
@@ -49,6 +50,22 @@ func openDirectory(path string) (*directory, error) {
 
 // data is where the engine keeps its own files.
 func (d *directory) data() string { return filepath.Join(d.path, "data") }
+
+// begin leaves the mark of a broker that runs, and tells whether the last one
+// left its own: it was killed.
+func (d *directory) begin() (unclean bool, err error) {
+	name := filepath.Join(d.path, runningFile)
+	if _, err := os.Stat(name); err == nil {
+		return true, nil
+	}
+	if err := os.WriteFile(name, nil, 0o644); err != nil {
+		return false, fmt.Errorf("mark the directory as in use: %w", err)
+	}
+	return false, nil
+}
+
+// end takes the mark away, once everything is written.
+func (d *directory) end() error { return os.Remove(filepath.Join(d.path, runningFile)) }
 
 func (d *directory) release() error { return d.lock.Release() }
 

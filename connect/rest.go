@@ -1,6 +1,8 @@
 package connect
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -193,8 +195,16 @@ func (w *Worker) fail(rw http.ResponseWriter, err error) {
 	writeJSON(rw, e.status, map[string]any{"error_code": e.status, "message": e.message})
 }
 
-// read decodes a JSON body. Numbers stay as they were written.
-func read(r *http.Request, into any) error {
+// What the bodies must be, for read.
+const (
+	wantConnector = "an object {name, config}"
+	wantConfig    = "an object of options"
+	wantOffsets   = "an object {offsets}"
+)
+
+// read decodes a JSON body. Numbers stay as they were written. want says to the
+// sender what the body must be.
+func read(r *http.Request, into any, want string) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return &httpError{http.StatusUnsupportedMediaType, "HTTP 415 Unsupported Media Type: send application/json"}
 	}
@@ -202,7 +212,15 @@ func read(r *http.Request, into any) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, into); err != nil {
+	// null would pass as an empty object.
+	if t := bytes.TrimSpace(data); json.Valid(t) && t[0] != '{' {
+		return badRequest("the body must be %s", want)
+	}
+	err = json.Unmarshal(data, into)
+	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) { // its text names Go types
+		return badRequest("the body must be %s: %s cannot be a JSON %s", want, cmp.Or(wrong.Field, "a part"), wrong.Value)
+	}
+	if err != nil {
 		return badRequest("the body is not the JSON expected: %v", err)
 	}
 	return nil
@@ -215,7 +233,7 @@ type configMap map[string]*string
 func (c *configMap) UnmarshalJSON(data []byte) error {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(data, &raw); err != nil {
-		return err
+		return errors.New("a configuration must be an object of options")
 	}
 	*c = make(configMap, len(raw))
 	for k, v := range raw {
@@ -329,7 +347,7 @@ func (w *Worker) postConnector(ctx context.Context, r *http.Request) (answer, er
 		Config  configMap   `json:"config"`
 		Initial TargetState `json:"initial_state"`
 	}
-	if err := read(r, &body); err != nil {
+	if err := read(r, &body, wantConnector); err != nil {
 		return answer{}, err
 	}
 	config := body.Config.strings()
@@ -372,7 +390,7 @@ func (w *Worker) getConfig(_ context.Context, r *http.Request) (answer, error) {
 
 func (w *Worker) putConfig(ctx context.Context, r *http.Request) (answer, error) {
 	var body configMap
-	if err := read(r, &body); err != nil {
+	if err := read(r, &body, wantConfig); err != nil {
 		return answer{}, err
 	}
 	return w.storeConfig(ctx, r, body.strings())
@@ -380,7 +398,7 @@ func (w *Worker) putConfig(ctx context.Context, r *http.Request) (answer, error)
 
 func (w *Worker) patchConfig(ctx context.Context, r *http.Request) (answer, error) {
 	var body configMap
-	if err := read(r, &body); err != nil {
+	if err := read(r, &body, wantConfig); err != nil {
 		return answer{}, err
 	}
 	e, found := w.log.get(r.PathValue("name"))

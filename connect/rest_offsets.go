@@ -91,7 +91,7 @@ func (w *Worker) getOffsets(ctx context.Context, r *http.Request) (answer, error
 
 func (w *Worker) patchOffsets(ctx context.Context, r *http.Request) (answer, error) {
 	var body sinkOffsets
-	if err := read(r, &body); err != nil {
+	if err := read(r, &body, wantOffsets); err != nil {
 		return answer{}, err
 	}
 	if len(body.Offsets) == 0 {

@@ -58,7 +58,7 @@ func (w *Worker) getPluginConfig(_ context.Context, r *http.Request) (answer, er
 
 func (w *Worker) validatePlugin(_ context.Context, r *http.Request) (answer, error) {
 	var body configMap
-	if err := read(r, &body); err != nil {
+	if err := read(r, &body, wantConfig); err != nil {
 		return answer{}, err
 	}
 	config := body.strings()

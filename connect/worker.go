@@ -106,7 +106,7 @@ func (w *Worker) Start(ctx context.Context) error {
 
 func (w *Worker) open(ctx context.Context) (err error) {
 	if w.admin, err = w.cfg.Kafka.New(); err != nil {
-		return fmt.Errorf("start connect worker: %w", err)
+		return err
 	}
 	defer func() {
 		if err != nil {
@@ -115,11 +115,11 @@ func (w *Worker) open(ctx context.Context) (err error) {
 	}()
 	meta, err := kadm.NewClient(w.admin).BrokerMetadata(ctx)
 	if err != nil {
-		return fmt.Errorf("start connect worker: reach Kafka at %v: %w", w.cfg.Kafka.Brokers, err)
+		return fmt.Errorf("reach Kafka at %v: %w", w.cfg.Kafka.Brokers, err)
 	}
 	w.clusterID = meta.Cluster
 	if w.log, err = openConfigLog(ctx, w.cfg, w.logger); err != nil {
-		return fmt.Errorf("start connect worker: %w", err)
+		return err
 	}
 	w.mu.Lock()
 	w.started = true

@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -64,9 +66,20 @@ func readCatalogue(path string) ([]item, error) {
 
 func parseCatalogue(data []byte) ([]item, error) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	switch {
+	case len(bytes.TrimSpace(data)) == 0:
+		return nil, errors.New("is empty")
+	case bytes.IndexByte(data, 0) >= 0:
+		return nil, errors.New("is neither a JSON array nor a CSV with header, but binary")
+	case !utf8.Valid(data):
+		return nil, errors.New("is not UTF-8: save it in that encoding")
+	}
 	rows, err := catalogueRows(data)
 	if err != nil {
 		return nil, err
+	}
+	if len(rows) == 0 {
+		return nil, errors.New("holds no product")
 	}
 	seen := map[event.ID]bool{}
 	items := make([]item, 0, len(rows))
@@ -88,19 +101,26 @@ func parseCatalogue(data []byte) ([]item, error) {
 type catalogueRow struct{ id, name, price, quantity string }
 
 func catalogueRows(data []byte) ([]catalogueRow, error) {
-	if t := bytes.TrimSpace(data); len(t) > 0 && t[0] == '[' {
+	switch t := bytes.TrimSpace(data); t[0] {
+	case '[':
 		return jsonRows(t)
+	case '{':
+		return nil, errors.New("a JSON array is needed: [ … ], its products separated by commas")
 	}
 	return csvRows(data)
 }
 
 func jsonRows(data []byte) ([]catalogueRow, error) {
-	var raw []map[string]json.RawMessage
+	var raw []json.RawMessage
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return nil, fmt.Errorf("not a JSON array of products: %w", err)
 	}
 	rows := make([]catalogueRow, len(raw))
-	for i, m := range raw {
+	for i, product := range raw {
+		var m map[string]json.RawMessage
+		if product[0] != '{' || json.Unmarshal(product, &m) != nil {
+			return nil, fmt.Errorf("product %d is no JSON object", i+1)
+		}
 		for k, v := range m {
 			text := string(v)
 			if len(v) > 0 && v[0] == '"' {
@@ -129,6 +149,12 @@ func csvRows(data []byte) ([]catalogueRow, error) {
 	if err != nil {
 		return nil, fmt.Errorf("neither a JSON array nor a CSV with header: %w", err)
 	}
+	for i := range header {
+		header[i] = strings.TrimSpace(header[i])
+		if err := new(catalogueRow).set(header[i], ""); err != nil {
+			return nil, fmt.Errorf("neither a JSON array nor a CSV with header: %w", err)
+		}
+	}
 	var rows []catalogueRow
 	for {
 		rec, err := r.Read()
@@ -140,7 +166,7 @@ func csvRows(data []byte) ([]catalogueRow, error) {
 		}
 		var row catalogueRow
 		for i, v := range rec {
-			if err := row.set(strings.TrimSpace(header[i]), strings.TrimSpace(v)); err != nil {
+			if err := row.set(header[i], strings.TrimSpace(v)); err != nil {
 				return nil, err
 			}
 		}
@@ -174,13 +200,21 @@ func (r catalogueRow) item() (it item, err error) {
 	}
 	if r.price != "" {
 		if it.product.Price, err = event.ParseAmount([]byte(r.price)); err != nil || it.product.Price < 0 {
-			return it, fmt.Errorf("id_produit %s: prix %q is no amount", r.id, r.price)
+			if dot := strings.Replace(r.price, ",", ".", 1); dot != r.price {
+				if _, err := event.ParseAmount([]byte(dot)); err == nil {
+					return it, fmt.Errorf("id_produit %s: prix %q is no amount: write %s", r.id, r.price, dot)
+				}
+			}
+			return it, fmt.Errorf("id_produit %s: prix %q is no amount of 0 or more with at most 2 decimals, such as 2.5", r.id, r.price)
 		}
 		it.product.HasPrice = true
 	}
 	if r.quantity != "" {
-		if it.quantity, err = strconv.ParseInt(r.quantity, 10, 64); err != nil || it.quantity < 0 {
+		if it.quantity, err = strconv.ParseInt(r.quantity, 10, 64); err != nil {
 			return it, fmt.Errorf("id_produit %s: quantite %q is not a whole number", r.id, r.quantity)
+		}
+		if it.quantity < 0 {
+			return it, fmt.Errorf("id_produit %s: quantite must be 0 or more (is %d)", r.id, it.quantity)
 		}
 	}
 	return it, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -16,24 +17,27 @@ import (
 	"github.com/comptoir/comptoir/commerce/event"
 )
 
-// Roles are the parts of Comptoir that an instance can run, in the order of an
-// order's way.
-var Roles = []string{
-	"api", "relais", "anomalies", "stock", "paiement", "facturation",
-	"notification", "suivi", "connect", "console", "audit",
-}
+// Roles are the parts of Comptoir that an instance runs unless it is told
+// otherwise, in the order of an order's way.
+var Roles = []string{"anomalies", "stock", "paiement", "facturation", "notification", "connect"}
+
+// Extra are roles that run only when they are named.
+var Extra = []string{"expedition"}
+
+// reserved are the names of roles that are not built yet.
+var reserved = []string{"api", "relais", "suivi", "console", "audit"}
 
 // Config is the one configuration tree. Default gives every value; a YAML file,
 // the environment (COMPTOIR_ and the path in capitals, joined by _) and flags
 // change some of them, in rising precedence.
 type Config struct {
 	DataDir      string    `yaml:"data_dir" doc:"Folder of all local state; one process at a time."`
-	HTTP         string    `yaml:"http" doc:"Address of the order API; port 0 takes a free one."`
+	HTTP         string    `yaml:"http" doc:"Address of the HTTP listener: probes, metrics, connectors; port 0 takes a free one."`
 	Kafka        string    `yaml:"kafka" doc:"Address of the embedded broker (up only), loopback."`
 	Connect      string    `yaml:"connect" doc:"Address of the Kafka Connect REST API."`
 	Brokers      []string  `yaml:"brokers" doc:"Kafka cluster to use (serve), host:port each."`
-	Database     string    `yaml:"database" doc:"Order database (serve), postgres://user:password@host/name. Empty: SQLite in data_dir."`
-	Roles        []string  `yaml:"roles" doc:"What this instance runs: api, relais, anomalies, stock, paiement, facturation, notification, suivi, connect, console, audit. Empty: all."`
+	Database     string    `yaml:"database" doc:"Reserved for the order database, not used yet."`
+	Roles        []string  `yaml:"roles" doc:"What this instance runs: anomalies, stock, paiement, facturation, notification, connect; and expedition, which runs only when it is named. Empty: all but expedition."`
 	Sync         string    `yaml:"sync" doc:"When the embedded broker forces records to the disk: commit (before each acknowledgement) or interval (left to the operating system)."`
 	Catalogue    string    `yaml:"catalogue" doc:"File of products and stock to load at start, JSON or CSV."`
 	LogFormat    string    `yaml:"log_format" doc:"text or json."`
@@ -118,34 +122,49 @@ func Default() Config {
 // flags come after it.
 func Load(path string, environ []string) (Config, error) {
 	c := Default()
+	var errs []error
 	if path != "" {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return c, fmt.Errorf("configuration: %w", err)
 		}
 		if err := c.parse(b); err != nil {
-			return c, fmt.Errorf("configuration %s: %w", path, err)
+			errs = append(errs, inBlock("configuration "+path, err))
 		}
 	}
 	if err := c.applyEnv(environ); err != nil {
-		return c, fmt.Errorf("configuration: %w", err)
+		errs = append(errs, inBlock("environment", err))
 	}
-	return c, nil
+	// A flag's is found at the start, before anything else is done.
+	if c.Catalogue != "" {
+		if _, err := os.Stat(c.Catalogue); err != nil {
+			errs = append(errs, fmt.Errorf("configuration: catalogue: %w", err))
+		}
+	}
+	return c, errors.Join(errs...)
+}
+
+// inBlock puts what in front of an error, on a line of its own if there are
+// several.
+func inBlock(what string, err error) error {
+	if strings.Contains(err.Error(), "\n") {
+		return fmt.Errorf("%s:\n%w", what, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // maxConfig bounds a configuration file: a bigger one is not what was meant.
 const maxConfig = 1 << 20
 
-// parse reads one strict YAML document over c: unknown and repeated fields are
-// errors that name the line.
+// parse reads one strict YAML document over c. The error names every field that
+// is wrong with its line, and then c is unchanged.
 func (c *Config) parse(b []byte) error {
 	if len(b) > maxConfig {
 		return fmt.Errorf("larger than %d bytes", maxConfig)
 	}
 	d := yaml.NewDecoder(bytes.NewReader(b))
-	d.KnownFields(true)
-	next := *c
-	err := d.Decode(&next)
+	var doc yaml.Node
+	err := d.Decode(&doc)
 	if errors.Is(err, io.EOF) { // empty or only comments
 		return nil
 	}
@@ -155,12 +174,13 @@ func (c *Config) parse(b []byte) error {
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return errors.New("more than one YAML document")
 	}
+	next := *c
+	if errs := decodeStruct(reflect.ValueOf(&next).Elem(), "", doc.Content[0]); len(errs) > 0 {
+		return errors.Join(errs...)
+	}
 	*c = next
 	return nil
 }
-
-// Extra are roles that run only when they are named.
-var Extra = []string{"expedition"}
 
 // HasRole says whether this instance runs role.
 func (c Config) HasRole(role string) bool {
@@ -170,10 +190,10 @@ func (c Config) HasRole(role string) bool {
 	return slices.Contains(c.Roles, role)
 }
 
-// MarshalYAML keeps the password of the database out of what is printed.
+// MarshalYAML keeps passwords out of what is printed.
 func (c Config) MarshalYAML() (any, error) {
 	type plain Config
-	c.Database = RedactURL(c.Database)
+	c.Database, c.Paiement.URL = RedactURL(c.Database), RedactURL(c.Paiement.URL)
 	return plain(c), nil
 }
 

@@ -4,8 +4,11 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"reflect"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -42,7 +45,12 @@ func (c *Config) fields() []field {
 	return out
 }
 
-// applyEnv sets every field whose variable is set and not empty.
+// otherEnv are variables that begin as ours and are no fields: those of the
+// commands and tests, and what Kubernetes sets for a service named comptoir.
+var otherEnv = regexp.MustCompile(`^COMPTOIR_(CONFIG|BROKERS|API|CONNECT|TEST_.*|(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_.*)?)?))$`)
+
+// applyEnv sets every field whose variable is set and not empty. A variable
+// that would set nothing is an error.
 func (c *Config) applyEnv(environ []string) error {
 	env := make(map[string]string, len(environ))
 	for _, e := range environ {
@@ -51,11 +59,18 @@ func (c *Config) applyEnv(environ []string) error {
 		}
 	}
 	var errs []error
+	var names []string
 	for _, f := range c.fields() {
+		names = append(names, f.env())
 		if s := env[f.env()]; s != "" {
 			if err := f.set(s); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", f.env(), err))
 			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		if strings.HasPrefix(name, "COMPTOIR_") && env[name] != "" && !slices.Contains(names, name) && !otherEnv.MatchString(name) {
+			errs = append(errs, fmt.Errorf("unknown variable %s%s", name, didYouMean(name, names)))
 		}
 	}
 	return errors.Join(errs...)

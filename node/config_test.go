@@ -70,6 +70,10 @@ func TestParse(t *testing.T) {
 		{name: "third decimal", yaml: "paiement: {plafond: 1.005}\n", err: "more than 2 decimals"},
 		{name: "no duration", yaml: "drain_delay: 5\n", err: "is no duration"},
 		{name: "two documents", yaml: "http: a:1\n---\nhttp: b:1\n", err: "more than one"},
+		{name: "all errors", yaml: "htpp: a:1\ninsecure: perhaps\nfacturation:\n  series: many\nallowed_hosts: {a: b}\npaiement: 3\n",
+			err: "line 1: unknown field \"htpp\": did you mean http?\nline 2: insecure: must be true or false (is \"perhaps\")\nline 4: facturation.series: must be a whole number (is \"many\")\nline 5: allowed_hosts: must be a list\nline 6: paiement must be fields"},
+		{name: "no values", yaml: "http:\npaiement:\nbrokers: ~\n"},
+		{name: "alias", yaml: "http: &a 127.0.0.1:0\nconnect: *a\n", change: func(c *Config) { c.HTTP, c.Connect = "127.0.0.1:0", "127.0.0.1:0" }},
 		{name: "no tree", yaml: "- a\n", err: "line 1"},
 		{name: "too large", yaml: strings.Repeat("#", maxConfig+1), err: "larger"},
 	} {
@@ -119,6 +123,13 @@ func TestLoadPrecedence(t *testing.T) {
 			t.Errorf("error %v does not name %s", err, w)
 		}
 	}
+	_, err = Load("", []string{"COMPTOIR_HTPP=x", "COMPTOIR_CONFIG=x", "COMPTOIR_TEST_KAFKA=x", "COMPTOIR_API=x", "COMPTOIR_SERVICE_HOST=x", "COMPTOIR_PORT_8080_TCP_ADDR=x", "COMPTOIR_EMPTY="})
+	if err == nil || err.Error() != "environment: unknown variable COMPTOIR_HTPP: did you mean COMPTOIR_HTTP?" {
+		t.Errorf("unknown variable: %v", err)
+	}
+	if _, err := Load("", []string{"COMPTOIR_CATALOGUE=absent.csv"}); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "catalogue") {
+		t.Errorf("absent catalogue: %v", err)
+	}
 	if _, err := Load(filepath.Join(t.TempDir(), "absent.yaml"), nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("absent file: %v", err)
 	}
@@ -133,7 +144,8 @@ func TestValidateNamesThePath(t *testing.T) {
 		"brokers[1]":                    func(c *Config) { c.Brokers = []string{"a:1", "b"} },
 		"brokers[0]":                    func(c *Config) { c.Brokers = []string{"a:0"} },
 		"database":                      func(c *Config) { c.Database = "mysql://x" },
-		"roles[1]":                      func(c *Config) { c.Roles = []string{"api", "cook"} },
+		"roles[1]":                      func(c *Config) { c.Roles = []string{"stock", "cook"} },
+		"roles[0]":                      func(c *Config) { c.Roles = []string{"suivi"} },
 		"sync":                          func(c *Config) { c.Sync = "never" },
 		"log_format":                    func(c *Config) { c.LogFormat = "xml" },
 		"log_level":                     func(c *Config) { c.LogLevel = "loud" },
@@ -191,7 +203,7 @@ func TestPrintedConfigReadsBack(t *testing.T) {
 	if !reflect.DeepEqual(got, c) {
 		t.Errorf("got %+v\nwant %+v\n%s", got, c, b)
 	}
-	c.Database = "postgres://u:geheim@h/d"
+	c.Database, c.Paiement.URL = "postgres://u:geheim@h/d", "https://u:geheim@pay/"
 	if b, err = yaml.Marshal(c); err != nil || strings.Contains(string(b), "geheim") {
 		t.Errorf("password printed: %s (%v)", b, err)
 	}

@@ -34,7 +34,12 @@ func (c Config) Validate() error {
 			"must be a URL such as postgres://user:password@host:5432/name")
 	}
 	for i, r := range c.Roles {
-		v.oneOf(fmt.Sprintf("roles[%d]", i), r, slices.Concat(Roles, Extra)...)
+		path := fmt.Sprintf("roles[%d]", i)
+		if slices.Contains(reserved, r) {
+			v.check(path, false, "%s is not built yet", r)
+			continue
+		}
+		v.oneOf(path, r, slices.Concat(Roles, Extra)...)
 	}
 	v.oneOf("sync", c.Sync, string(broker.SyncCommit), string(broker.SyncInterval))
 	v.oneOf("log_format", c.LogFormat, "text", "json")
@@ -65,7 +70,7 @@ func (p Paiement) validate(v *validation) {
 	v.duration("paiement.timeout", p.Timeout, 100*time.Millisecond)
 	if p.Fournisseur == "http" {
 		u, err := url.Parse(p.URL)
-		v.check("paiement.url", err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "", "must be an http or https URL when paiement.fournisseur is http (is %q)", p.URL)
+		v.check("paiement.url", err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "", "must be an http or https URL when paiement.fournisseur is http (is %q)", RedactURL(p.URL))
 	}
 }
 
@@ -114,9 +119,15 @@ func (v *validation) distinct(pathA, a, pathB, b string) {
 
 func checkHostPort(s string, zero bool) error {
 	host, port, err := net.SplitHostPort(s)
-	n, perr := strconv.ParseUint(port, 10, 16)
-	if err != nil || perr != nil || (n == 0 && !zero) || (host == "" && !zero) {
+	if err != nil || port == "" || host == "" && !zero {
 		return fmt.Errorf("must be host:port, such as 127.0.0.1:9092 (is %q)", s)
+	}
+	least := 1
+	if zero {
+		least = 0
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < least || n > 65535 {
+		return fmt.Errorf("port must be %d to 65535 (is %q)", least, port)
 	}
 	return nil
 }

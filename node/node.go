@@ -9,11 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,6 +56,8 @@ type Node struct {
 	stages    []commerce.Stage
 	payments  *payments
 	connect   *connect.Worker
+	items     []item // of the catalogue file
+	listeners struct{ http, connect net.Listener }
 	http      *web.Server
 	connectHT *web.Server
 	endpoints Endpoints
@@ -73,6 +79,9 @@ func build(cfg Config, embedded bool, log *slog.Logger) (*Node, error) {
 		}
 	}
 	n.health = web.NewHealth(n.checks()...)
+	// What can be wrong outside is found before anything is written.
+	n.group.Add("catalogue", lifecycle.Func(n.openCatalogue, nil))
+	n.group.Add("listeners", lifecycle.Func(n.listen, n.closeListeners))
 	n.group.Add("data directory", lifecycle.Func(n.openDir, n.closeDir))
 	if embedded {
 		n.group.Add("broker", lifecycle.Func(n.openBroker, n.closeBroker))
@@ -94,8 +103,15 @@ func build(cfg Config, embedded bool, log *slog.Logger) (*Node, error) {
 }
 
 // Start brings everything up and returns when the node is ready. After an error
-// nothing is left running.
-func (n *Node) Start(ctx context.Context) error { return n.group.Start(ctx) }
+// nothing is left running. The addresses of HTTP are taken first, and requests
+// that come early wait for the end of Start.
+//
+// From here on the process outlives the reader of its output: `comptoir up |
+// head` must not kill the broker in the middle of a write.
+func (n *Node) Start(ctx context.Context) error {
+	signal.Ignore(syscall.SIGPIPE)
+	return n.group.Start(ctx)
+}
 
 // Stop takes the node down: it commits what is open and closes all, gracefully
 // for three quarters of ctx's time.
@@ -125,6 +141,41 @@ func (n *Node) Groups() []string {
 	return groups
 }
 
+// openCatalogue reads the catalogue's file, if there is one to load.
+func (n *Node) openCatalogue(context.Context) (err error) {
+	if n.cfg.Catalogue != "" {
+		n.items, err = readCatalogue(n.cfg.Catalogue)
+	}
+	return err
+}
+
+// listen takes the addresses of HTTP.
+func (n *Node) listen(ctx context.Context) (err error) {
+	if n.listeners.http, err = web.Listen(ctx, n.cfg.HTTP, "--http"); err != nil {
+		return err
+	}
+	if !n.cfg.HasRole("connect") {
+		return nil
+	}
+	if n.listeners.connect, err = web.Listen(ctx, n.cfg.Connect, "--connect"); err != nil {
+		return errors.Join(err, n.closeListeners(ctx))
+	}
+	return nil
+}
+
+// closeListeners gives back those that no server has closed.
+func (n *Node) closeListeners(context.Context) error {
+	var errs []error
+	for _, ln := range []net.Listener{n.listeners.http, n.listeners.connect} {
+		if ln != nil {
+			if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func (n *Node) openDir(context.Context) error {
 	dir, err := filepath.Abs(n.cfg.DataDir)
 	if err != nil {
@@ -148,6 +199,9 @@ func (n *Node) closeDir(context.Context) error {
 
 func (n *Node) openBroker(context.Context) (err error) {
 	n.broker, err = broker.Open(broker.Config{Dir: n.cfg.DataDir, Addr: n.cfg.Kafka, Sync: broker.Sync(n.cfg.Sync), Logger: n.log})
+	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) {
+		return web.ListenError(err, n.cfg.Kafka, "--kafka")
+	}
 	if err != nil {
 		return err
 	}
@@ -203,12 +257,12 @@ func (n *Node) openTopics(ctx context.Context) error {
 		return err
 	}
 	if n.cfg.Catalogue != "" {
-		items, err := readCatalogue(n.cfg.Catalogue)
-		if err != nil {
+		if err := loadCatalogue(ctx, n.kafka, n.items); err != nil {
 			return err
 		}
-		n.log.Info("catalogue loaded", "file", n.cfg.Catalogue, "products", len(items))
-		return loadCatalogue(ctx, n.kafka, items)
+		n.log.Info("catalogue loaded", "file", n.cfg.Catalogue, "products", len(n.items))
+		n.items = nil
+		return nil
 	}
 	if !n.embedded {
 		return nil
@@ -284,7 +338,7 @@ func (n *Node) stopStages(ctx context.Context) error {
 func (n *Node) startConnect(ctx context.Context) (err error) {
 	n.connect, err = connect.New(connect.Config{
 		Kafka: n.kafka, Plugins: []connect.Plugin{jdbc.Plugin()}, Logger: n.log, Registerer: n.registry,
-		WorkerID: n.cfg.Connect, AllowedHosts: n.cfg.AllowedHosts, ReplicationFactor: n.replication(),
+		WorkerID: n.listeners.connect.Addr().String(), AllowedHosts: n.cfg.AllowedHosts, ReplicationFactor: n.replication(),
 	})
 	if err != nil {
 		return err
@@ -310,20 +364,25 @@ func (n *Node) startHTTP(ctx context.Context) error {
 	n.health.Register(mux)
 	mux.Handle("GET /metrics", web.MetricsHandler(n.registry, n.log))
 	chain := web.ChainConfig{Logger: n.log, Metrics: web.NewMetrics(n.registry), AllowedHosts: n.cfg.AllowedHosts}
+	paths := []string{"/livez", "/readyz", "/health", "/metrics"}
 	if n.connect != nil {
+		paths = append(paths, "/connectors", "/connector-plugins")
 		h := n.connect.Handler()
 		mux.Handle("/connectors", h)
 		mux.Handle("/connectors/", h)
 		mux.Handle("/connector-plugins", h)
 		mux.Handle("/connector-plugins/", h)
 	}
-	n.http = web.NewServer(web.ServerConfig{Addr: n.cfg.HTTP, Flag: "--http", Logger: n.log, Handler: web.Chain(chain, web.Routes(mux))})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		web.WriteJSON(w, http.StatusOK, map[string]any{"name": "comptoir", "paths": paths})
+	})
+	n.http = web.NewServer(web.ServerConfig{Listener: n.listeners.http, Logger: n.log, Handler: web.Chain(chain, web.Routes(mux))})
 	if err := n.http.Start(ctx); err != nil {
 		return err
 	}
 	n.endpoints.HTTP = "http://" + n.http.Addr()
 	if n.connect != nil {
-		n.connectHT = web.NewServer(web.ServerConfig{Addr: n.cfg.Connect, Flag: "--connect", Logger: n.log, Handler: n.connect.Handler()})
+		n.connectHT = web.NewServer(web.ServerConfig{Listener: n.listeners.connect, Logger: n.log, Handler: n.connect.Handler()})
 		if err := n.connectHT.Start(ctx); err != nil {
 			return errors.Join(err, n.stopHTTP(ctx))
 		}
@@ -351,11 +410,15 @@ func (n *Node) checks() []web.Check {
 		return n.watch.check()
 	}}}
 	for i, s := range n.stages {
-		checks = append(checks, web.Check{Name: s.Group, Run: func(context.Context) error {
+		checks = append(checks, web.Check{Name: s.Group, Run: func(ctx context.Context) error {
 			if i >= len(n.apps) {
 				return streams.ErrNotRunning
 			}
-			return n.apps[i].Health()
+			err := n.apps[i].Health()
+			if gone := n.goneTopics(ctx, err); len(gone) > 0 {
+				return fmt.Errorf("topic %s was deleted: a restart of comptoir creates it again, empty: %w", strings.Join(gone, ", "), err)
+			}
+			return err
 		}})
 	}
 	if n.cfg.HasRole("connect") {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/comptoir/comptoir/commerce/event"
 	"github.com/comptoir/comptoir/commerce/shipping"
@@ -64,6 +65,31 @@ func createTopics(ctx context.Context, adm *kadm.Client, replication int16, extr
 		}
 	}
 	return created, nil
+}
+
+// goneTopics names the public topics that do not exist, for the reason why a
+// stage is not well; none if it is, or if the cluster does not say.
+func (n *Node) goneTopics(ctx context.Context, unwell error) (gone []string) {
+	if unwell == nil || n.watch == nil || n.watch.check() != nil {
+		return nil
+	}
+	// Not by kadm, which answers from a cache.
+	req := kmsg.NewPtrMetadataRequest()
+	for _, s := range event.Topics {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = kmsg.StringPtr(s.Name)
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := req.RequestWith(ctx, n.admin)
+	if err != nil {
+		return nil
+	}
+	for _, t := range resp.Topics {
+		if t.Topic != nil && t.ErrorCode == kerr.UnknownTopicOrPartition.Code {
+			gone = append(gone, *t.Topic)
+		}
+	}
+	return gone
 }
 
 func topicConfigs(s event.Spec) map[string]*string {

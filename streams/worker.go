@@ -467,7 +467,9 @@ func (w *worker) handleEvents(ctx context.Context) error {
 			}
 			w.disown(e.partitions)
 		case "lost":
-			w.log.Warn("out of the group: its tasks go to others", "partitions", e.partitions)
+			if w.member {
+				w.log.Warn("out of the group: its tasks go to others", "partitions", e.partitions)
+			}
 			w.member = false
 			w.reset()
 			w.disown(e.partitions)

@@ -301,6 +301,10 @@ func TestUsage(t *testing.T) {
 		{[]string{"topic", "list", "--brokers", "nowhere"}, []string{"host:port"}},
 		{[]string{"consume"}, []string{"TOPIC"}},
 		{[]string{"consume", "t", "--offset", "soon"}, []string{"--offset", "soon"}},
+		{[]string{"consume", "t", "--offset", "5:2"}, []string{"5:2", "before it begins"}},
+		{[]string{"consume", "t", "--last", "1", "-n", "1"}, []string{"--last", "--max-messages"}},
+		{[]string{"consume", "t", "--last", "-1"}, []string{"--last"}},
+		{[]string{"up", "--demo", "--catalogue", "produits.csv"}, []string{"--demo", "produits.csv", "demo catalogue"}},
 		{[]string{"consume", "t", "--offset", "1", "--from-beginning"}, []string{"not both"}},
 		{[]string{"consume", "t", "--offset", "1", "-g", "g"}, []string{"group reset"}},
 		{[]string{"consume", "t", "-f", "%q"}, []string{"--format"}},
@@ -324,7 +328,7 @@ func TestNoCluster(t *testing.T) {
 	if err := s.broker.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.fails(exitFailure, []string{"no Kafka at " + s.broker.Addr(), "comptoir up", "--brokers"}, "", "topic", "list")
+	s.fails(exitFailure, []string{"no Kafka at " + s.broker.Addr(), "comptoir up", "--data-dir", "--brokers"}, "", "topic", "list")
 }
 
 func TestCompletion(t *testing.T) {
@@ -341,6 +345,11 @@ func TestCompletion(t *testing.T) {
 		{[]string{"consume", "alpha", "-g", ""}, "readers"},
 		{[]string{"group", "reset", ""}, "readers"},
 		{[]string{"topic", "list", "-o", ""}, "yaml"},
+		{[]string{"topology", "--stage", ""}, "service-stock"},
+		{[]string{"serve", "--roles", "stock,"}, "stock,paiement"},
+		{[]string{"up", "--sync", ""}, "commit"},
+		{[]string{"up", "--log-level", ""}, "debug"},
+		{[]string{"serve", "--log-format", ""}, "json"},
 	} {
 		if out := s.ok("", append([]string{"__complete"}, tc.args...)...); !strings.Contains(out, tc.want+"\n") {
 			t.Errorf("%q completes to %q, want %s", tc.args, out, tc.want)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,4 +51,23 @@ func (a *app) groupNames(ctx context.Context) ([]string, error) {
 	defer cl.Close()
 	groups, err := kadm.NewClient(cl).ListGroups(ctx)
 	return groups.Groups(), err
+}
+
+// completeWords completes a flag that takes one of a few words.
+func completeWords(cmd *cobra.Command, flag string, words ...string) {
+	must(cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)))
+}
+
+// completeList completes a comma-separated list with the words it lacks.
+func completeList(words []string) completion {
+	return func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		begun := typed[:strings.LastIndex(typed, ",")+1]
+		var out []string
+		for _, w := range words {
+			if !slices.Contains(strings.Split(begun, ","), w) {
+				out = append(out, begun+w)
+			}
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
 }

@@ -43,7 +43,7 @@ func (a *app) configPrintCommand() *cobra.Command {
 			return json.NewEncoder(a.out).Encode(tree)
 		},
 	}
-	cmd.Flags().StringVar(&file, "config", "", "configuration file; without it the defaults and the environment")
+	cmd.Flags().StringVar(&file, "config", "", "configuration `FILE`; without it the defaults and the environment")
 	return cmd
 }
 

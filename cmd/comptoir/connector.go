@@ -114,8 +114,11 @@ func (a *app) connectorPutCommand() *cobra.Command {
 		Short: "Create a connector, or change one that exists",
 		Long: `Create a connector, or change one that exists. The file is {"name":…,"config":{…}}
 or the configuration alone, whose name is then given as argument or as its field
-"name". - reads standard input.`,
-		Example: "  comptoir connector put -f factures-sink.json\n  comptoir connector get archive -o json | comptoir connector put copie -f -",
+"name". - reads standard input.
+
+A copy under another name would write every record a second time, unless its
+connection.url names another database.`,
+		Example: "  comptoir connector put -f factures-sink.json\n  comptoir connector get archive -o json > archive.json\n  comptoir connector put archive -f archive.json",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usagef("%s does not know what to do with %q", cmd.CommandPath(), args[1])
@@ -133,13 +136,13 @@ or the configuration alone, whose name is then given as argument or as its field
 			}
 			name, config, err := parseConnector(b)
 			if err != nil {
-				return failuref("%s: %w", file, err)
+				return failuref("%s: %w", inputName(file), err)
 			}
 			if len(args) > 0 {
 				name = args[0]
 			}
 			if name == "" {
-				return usagef("%s does not name the connector: give the name as argument", file)
+				return usagef("%s does not name the connector: give the name as argument", inputName(file))
 			}
 			// A name inside that says otherwise would be refused.
 			if _, ok := config["name"]; ok {
@@ -152,12 +155,20 @@ or the configuration alone, whose name is then given as argument or as its field
 			return a.done("stored", []string{name})
 		},
 	}
-	cmd.Flags().StringVarP(&file, "file", "f", "", "JSON file, - for standard input")
+	cmd.Flags().StringVarP(&file, "file", "f", "", "JSON `FILE`, - for standard input")
 	return cmd
 }
 
 // maxConnector bounds a connector's file.
 const maxConnector = 1 << 20
+
+// inputName is what errors call a file.
+func inputName(file string) string {
+	if file == "-" {
+		return "standard input"
+	}
+	return file
+}
 
 func (a *app) readFile(name string) ([]byte, error) {
 	in := a.in
@@ -171,10 +182,10 @@ func (a *app) readFile(name string) ([]byte, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(in, maxConnector+1))
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+		return nil, fmt.Errorf("read %s: %w", inputName(name), err)
 	}
 	if len(b) > maxConnector {
-		return nil, failuref("%s is larger than %d bytes", name, maxConnector)
+		return nil, failuref("%s is larger than %d bytes", inputName(name), maxConnector)
 	}
 	return b, nil
 }

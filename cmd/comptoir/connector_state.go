@@ -81,8 +81,14 @@ func trace(w *tableWriter, text string) {
 func (a *app) connectorDeleteCommand() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
-		Use:               "delete NAME...",
-		Short:             "Delete connectors; what they wrote stays",
+		Use:   "delete NAME...",
+		Short: "Delete connectors; what they wrote stays",
+		Long: `Delete connectors, and then their consumer groups connect-NAME, whose lag would
+grow for ever. What they wrote stays. A sink's own positions stay in its
+database, so that one created again with that name and database goes on there.
+
+With --connect alone the cluster behind it is not known: --brokers names it, or
+the group stays and the command that deletes it is told.`,
 		Example:           "  comptoir connector delete factures-sink --yes",
 		Args:              some("NAME"),
 		ValidArgsFunction: complete(0, a.connectorNames),
@@ -90,10 +96,13 @@ func (a *app) connectorDeleteCommand() *cobra.Command {
 			if err := a.confirm(yes, "Delete connector %s?", strings.Join(args, ", ")); err != nil {
 				return err
 			}
-			return a.each(cmd.Context(), args, "deleted", http.MethodDelete, "")
+			deleted, err := a.each(cmd.Context(), args, "deleted", http.MethodDelete, "")
+			a.deleteConnectorGroups(cmd.Context(), deleted)
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	a.brokersFlag(cmd)
 	return cmd
 }
 
@@ -105,7 +114,8 @@ func (a *app) connectorStateCommand(verb, short, done string) *cobra.Command {
 		Args:              some("NAME"),
 		ValidArgsFunction: complete(0, a.connectorNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(cmd.Context(), args, done, http.MethodPut, verb)
+			_, err := a.each(cmd.Context(), args, done, http.MethodPut, verb)
+			return err
 		},
 	}
 }
@@ -119,16 +129,16 @@ func (a *app) connectorRestartCommand() *cobra.Command {
 		Args:              some("NAME"),
 		ValidArgsFunction: complete(0, a.connectorNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(cmd.Context(), args, "restarted", http.MethodPost, fmt.Sprintf("restart?includeTasks=true&onlyFailed=%v", onlyFailed))
+			_, err := a.each(cmd.Context(), args, "restarted", http.MethodPost, fmt.Sprintf("restart?includeTasks=true&onlyFailed=%v", onlyFailed))
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&onlyFailed, "only-failed", false, "only what has failed")
 	return cmd
 }
 
-// each does the same to several connectors.
-func (a *app) each(ctx context.Context, names []string, done, method, rest string) error {
-	var ok []string
+// each does the same to several connectors, and returns those it was done to.
+func (a *app) each(ctx context.Context, names []string, done, method, rest string) (ok []string, err error) {
 	var errs []error
 	for _, name := range names {
 		path := connectorPath(name)
@@ -141,5 +151,5 @@ func (a *app) each(ctx context.Context, names []string, done, method, rest strin
 		}
 		ok = append(ok, name)
 	}
-	return errors.Join(a.done(done, ok), outcome(len(names), errs))
+	return ok, errors.Join(a.done(done, ok), outcome(len(names), errs))
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/comptoir/comptoir/node"
 )
 
@@ -23,6 +25,7 @@ type fakeConnect struct {
 	configs map[string]map[string]string
 	state   map[string]string
 	calls   []string
+	deleted func() // runs beside the answer to a deletion
 }
 
 func (f *fakeConnect) status(name string) map[string]any {
@@ -90,6 +93,9 @@ func (f *fakeConnect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(200, f.status(name))
 	case "DELETE ":
 		delete(f.configs, name)
+		if f.deleted != nil {
+			go f.deleted()
+		}
 		w.WriteHeader(204)
 	case "PUT pause":
 		f.state[name] = "PAUSED"
@@ -156,13 +162,58 @@ func TestConnectors(t *testing.T) {
 	s.fails(exitUsage, []string{"--yes"}, "", "connector", "delete", "sink")
 	s.ok("", "connector", "delete", "sink", "--yes")
 	s.fails(exitNotFound, []string{"sink"}, "", "connector", "delete", "sink", "--yes")
-	s.fails(exitUsage, []string{"name"}, `{"connector.class":"X"}`, "connector", "put", "-f", "-")
+	s.fails(exitFailure, []string{"standard input: not a JSON object"}, "[]", "connector", "put", "-f", "-")
+	s.fails(exitUsage, []string{"standard input", "name"}, `{"connector.class":"X"}`, "connector", "put", "-f", "-")
 	s.fails(exitNotFound, []string{"absent.json"}, "", "connector", "put", "-f", "absent.json")
 	if out := s.ok("", "__complete", "connector", "status", ""); !strings.Contains(out, "copie\n") {
 		t.Errorf("completion: %s", out)
 	}
 	srv.Close()
 	s.fails(exitFailure, []string{"no Connect REST API", "comptoir up", "--connect"}, "", "connector", "list")
+}
+
+// The group of a deleted connector goes as well, once its members have left,
+// unless the cluster may be another one's.
+func TestDeleteConnectorWithItsGroup(t *testing.T) {
+	f := &fakeConnect{configs: map[string]map[string]string{}, state: map[string]string{}}
+	srv := httptest.NewServer(f)
+	defer srv.Close()
+	s := newShell(t)
+	connect := "COMPTOIR_CONNECT=" + srv.URL
+	brokers := s.environ[0]
+	s.environ = []string{brokers, connect}
+	s.ok("", "topic", "create", "t")
+	groups := func() string { return s.ok("", "group", "list", "-o", "json", "--brokers", s.broker.Addr()) }
+	add := func() {
+		t.Helper()
+		s.ok(`{"connector.class":"X"}`, "connector", "put", "sink", "-f", "-")
+	}
+	add()
+	s.ok("", "connector", "delete", "sink", "--yes") // never had a group
+
+	add()
+	m := s.member("connect-sink", "t", ownProtocol{kgo.CooperativeStickyBalancer()})
+	f.deleted = m.Close // the tasks stop because of the deletion
+	s.ok("", "connector", "delete", "sink", "--yes")
+	f.deleted = nil
+	if out := groups(); strings.Contains(out, "connect-sink") {
+		t.Errorf("the group stays: %s", out)
+	}
+
+	add()
+	s.ok("v\n", "produce", "t")
+	s.ok("", "consume", "t", "-g", "connect-sink", "--from-beginning", "-n", "1")
+	s.environ = []string{connect}
+	r := s.run("", "connector", "delete", "sink", "--yes")
+	if r.code != exitOK || !strings.Contains(r.err, "comptoir group delete connect-sink --yes") || !strings.Contains(groups(), "connect-sink") {
+		t.Errorf("a cluster that was not named: %+v, groups %s", r, groups())
+	}
+	s.environ = []string{connect, brokers}
+	add()
+	s.ok("", "connector", "delete", "sink", "--yes")
+	if out := groups(); strings.Contains(out, "connect-sink") {
+		t.Errorf("the group stays: %s", out)
+	}
 }
 
 func TestConnectorsOfAnotherServer(t *testing.T) {

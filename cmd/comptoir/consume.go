@@ -19,6 +19,7 @@ type consumeFlags struct {
 	max                   int
 	group, offset, format string
 	timeout               time.Duration
+	last                  int
 }
 
 func (a *app) consumeCommand() *cobra.Command {
@@ -34,11 +35,15 @@ back without loss. -f takes a format: %t topic, %p partition, %o offset, %k key,
 
 --offset says what to read of each partition: start, end, an offset, +n (from
 the start), -n (before the end), @time (RFC 3339, a date, milliseconds or -1h),
-or a range FROM:TO of two of these, after which the command ends.
+or a range FROM:TO of two of these, after which the command ends. An offset may
+be that of a transaction marker, which is no record: -1 often shows nothing.
+--last counts records instead: the last N of all the partitions together, oldest
+first, after which the command ends.
 
 With -g it joins that consumer group and commits what it has printed. Comptoir's
 services have a group protocol of their own: their groups refuse it.`,
 		Example: `  comptoir consume factures.ecommerce --from-beginning -n 2
+  comptoir consume notifications.clients --last 3
   comptoir consume commandes.erreurs --offset @-1h:end -o json
   comptoir consume stock.verifie paiement-accepte -f '%t %p/%o %k %v\n'`,
 		Args:              some("TOPIC"),
@@ -48,9 +53,10 @@ services have a group protocol of their own: their groups refuse it.`,
 	fl := cmd.Flags()
 	fl.BoolVar(&f.fromBeginning, "from-beginning", false, "from the first record; with -g only where the group has no offset")
 	fl.IntVarP(&f.max, "max-messages", "n", 0, "end after so many records; 0 means never")
-	fl.StringVarP(&f.group, "group", "g", "", "consumer group to join")
+	fl.StringVarP(&f.group, "group", "g", "", "consumer `GROUP` to join")
 	fl.StringVar(&f.offset, "offset", "", "what to read of each partition")
 	fl.StringVarP(&f.format, "format", "f", "", "how to print a record")
+	fl.IntVar(&f.last, "last", 0, "the last `N` committed records")
 	fl.DurationVar(&f.timeout, "timeout", 0, "end when no record came for so long; 0 means never")
 	must(cmd.RegisterFlagCompletionFunc("group", complete(0, a.groupNames)))
 	a.brokersFlag(cmd)
@@ -62,6 +68,10 @@ func (f consumeFlags) bounds(now time.Time) (from, to bound, err error) {
 	switch {
 	case f.max < 0 || f.timeout < 0:
 		return from, to, usagef("--max-messages and --timeout are 0 or more")
+	case f.last < 0 || f.last > maxLast:
+		return from, to, usagef("--last is a number from 1 to %d", maxLast)
+	case f.last > 0 && (f.fromBeginning || f.offset != "" || f.group != "" || f.max > 0):
+		return from, to, usagef("--last says all: give it without --from-beginning, --offset, --group and --max-messages")
 	case f.offset != "" && f.fromBeginning:
 		return from, to, usagef("give --offset or --from-beginning, not both")
 	case f.offset != "" && f.group != "":
@@ -111,31 +121,19 @@ func (a *app) consume(ctx context.Context, topics []string, f consumeFlags) erro
 			return unknownTopic(t.Topic)
 		}
 	}
+	if f.last > 0 {
+		return showLast(ctx, cl, adm, topics, f, out)
+	}
 	r := reader{cl: cl, out: out, max: f.max, idle: f.timeout, group: f.group}
 	if f.group == "" {
 		parts, err := spans(ctx, adm, topics, from, to)
 		if err != nil {
 			return err
 		}
-		r.left = make(map[topicPartition]int64)
-		assign := make(map[string]map[int32]kgo.Offset)
-		for tp, s := range parts {
-			if s.to >= 0 {
-				if s.from >= s.to {
-					continue
-				}
-				r.left[tp] = s.to
-			}
-			if assign[tp.topic] == nil {
-				assign[tp.topic] = make(map[int32]kgo.Offset)
-			}
-			assign[tp.topic][tp.partition] = kgo.NewOffset().At(s.from)
-		}
-		if len(assign) == 0 {
+		if !r.assign(parts) {
 			return nil // an empty range
 		}
 		r.ranged = to.kind != boundNone
-		cl.AddConsumePartitions(assign)
 	}
 	return r.run(ctx)
 }
@@ -151,6 +149,27 @@ type reader struct {
 	ranged bool
 	left   map[topicPartition]int64 // where each partition of a range ends
 	count  int
+}
+
+// assign makes the client read the given parts, and tells whether there is
+// anything to read.
+func (r *reader) assign(parts map[topicPartition]span) bool {
+	r.left = make(map[topicPartition]int64)
+	assign := make(map[string]map[int32]kgo.Offset)
+	for tp, s := range parts {
+		if s.to >= 0 {
+			if s.from >= s.to {
+				continue
+			}
+			r.left[tp] = s.to
+		}
+		if assign[tp.topic] == nil {
+			assign[tp.topic] = make(map[int32]kgo.Offset)
+		}
+		assign[tp.topic][tp.partition] = kgo.NewOffset().At(s.from)
+	}
+	r.cl.AddConsumePartitions(assign)
+	return len(assign) > 0
 }
 
 func (r *reader) run(ctx context.Context) error {

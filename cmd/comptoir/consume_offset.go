@@ -44,6 +44,9 @@ func parseOffsets(s string, now time.Time) (from, to bound, err error) {
 		from, ok1 := parseBound(s[:i], now)
 		to, ok2 := parseBound(s[i+1:], now)
 		if ok1 && ok2 {
+			if from.kind == to.kind && (from.n > to.n || from.time.After(to.time)) {
+				return from, to, usagef("--offset %s ends before it begins", s)
+			}
 			return from, to, nil
 		}
 	}

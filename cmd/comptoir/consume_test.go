@@ -36,6 +36,7 @@ func TestParseOffsets(t *testing.T) {
 		{in: "@-4h:end", from: bound{kind: boundTime, time: eight}, to: bound{kind: boundEnd}},
 		{in: "@1000", from: bound{kind: boundTime, time: time.UnixMilli(1000)}},
 		{in: "", err: true}, {in: ":", err: true}, {in: "soon", err: true}, {in: "1:", err: true}, {in: "1:2:3", err: true},
+		{in: "5:2", err: true}, {in: "-1:-3", err: true}, {in: "+4:+3", err: true}, {in: "@-1h:@-2h", err: true},
 		{in: "@", err: true}, {in: "@4h", err: true}, {in: "@+5", err: true}, {in: "1.5", err: true}, {in: "99999999999999999999", err: true},
 	} {
 		from, to, err := parseOffsets(tc.in, now)
@@ -77,7 +78,7 @@ func TestConsumeOffsets(t *testing.T) {
 		offset, want string
 	}{
 		{"start:end", "abcd"}, {"1:3", "bc"}, {"+1:end", "bcd"}, {"-2:end", "cd"}, {"0:-1", "abc"}, {"2:100", "cd"},
-		{"@2026-01-15:end", "bcd"}, {"@2026-02-01T00:00:00Z:@2026-04-01T00:00:00Z", "bc"}, {"end:end", ""}, {"3:1", ""}, {"-100:+1", "a"},
+		{"@2026-01-15:end", "bcd"}, {"@2026-02-01T00:00:00Z:@2026-04-01T00:00:00Z", "bc"}, {"end:end", ""}, {"1:1", ""}, {"-100:+1", "a"},
 	} {
 		if got := strings.ReplaceAll(s.ok("", "consume", "t", "--offset", tc.offset), "\n", ""); got != tc.want {
 			t.Errorf("--offset %s: %q, want %q", tc.offset, got, tc.want)
@@ -133,6 +134,41 @@ func TestConsumeOnlyCommitted(t *testing.T) {
 	s.json(&groups, "group", "describe", "g")
 	if groups[0].Lag != 0 {
 		t.Errorf("lag %d behind transaction markers", groups[0].Lag)
+	}
+}
+
+// --last counts records: markers, aborted ones and other partitions do not
+// change how many come.
+func TestConsumeLast(t *testing.T) {
+	s := newShell(t)
+	s.ok("", "topic", "create", "t", "--partitions", "2")
+	s.ok("", "topic", "create", "empty")
+	if got := s.ok("", "consume", "t", "--last", "3"); got != "" {
+		t.Errorf("of an empty topic: %q", got)
+	}
+	cl := s.client(kgo.TransactionalID("tx"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	begin := time.Now().Add(-time.Hour)
+	send := func(partition int32, second int, value string, end kgo.TransactionEndTry) {
+		t.Helper()
+		r := &kgo.Record{Topic: "t", Partition: partition, Value: []byte(value), Timestamp: begin.Add(time.Duration(second) * time.Second)}
+		if err := errors.Join(cl.BeginTransaction(), cl.ProduceSync(t.Context(), r).FirstErr(), cl.EndTransaction(t.Context(), end)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(0, 1, "a", kgo.TryCommit)
+	send(1, 2, "b", kgo.TryCommit)
+	send(0, 3, "c", kgo.TryCommit)
+	for i := range 40 { // more offsets than the first look back covers
+		send(0, 4+i, "aborted", kgo.TryAbort)
+	}
+	send(1, 50, "d", kgo.TryCommit)
+	for last, want := range map[string]string{"1": "d", "2": "cd", "3": "bcd", "4": "abcd", "9": "abcd"} {
+		if got := strings.ReplaceAll(s.ok("", "consume", "t", "empty", "--last", last), "\n", ""); got != want {
+			t.Errorf("--last %s: %q, want %q", last, got, want)
+		}
+	}
+	if out := s.ok("", "consume", "t", "--last", "1", "-o", "json"); !strings.Contains(out, `"value":"d"`) {
+		t.Errorf("-o json: %s", out)
 	}
 }
 

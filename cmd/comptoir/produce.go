@@ -31,7 +31,7 @@ func (a *app) produceCommand() *cobra.Command {
 		Use:   "produce TOPIC",
 		Short: "Write records, one per line of standard input or a file",
 		Long: `Write one record per line, acknowledged by all replicas, partitioned by key with
-Kafka's murmur2. The topic must exist. --input json reads what consume -o json
+Kafka's murmur2. The topic must exist. Empty lines are skipped. --input json reads what consume -o json
 writes: key, value, headers and timestamp come out as they went in; a value may
 also be given as a JSON object.`,
 		Example: `  echo 'CLI-991:{"commandeId":991,"client":"LUCAS","montant":120.5,"produit":"PC Gamer"}' |
@@ -50,11 +50,11 @@ also be given as a JSON object.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVarP(&f.key, "key", "k", "", "key of every record; none means no key")
-	fl.StringVar(&f.separator, "key-separator", "", "each line is a key, this separator and a value")
+	fl.StringVar(&f.separator, "key-separator", "", "each line is a key, this separator (\\t is a tab) and a value")
 	fl.StringArrayVarP(&f.headers, "header", "H", nil, "a header of every record, name=value; may be repeated")
-	fl.StringVarP(&f.file, "file", "f", "", "read lines from this file instead of standard input")
+	fl.StringVarP(&f.file, "file", "f", "", "read lines from this `FILE` instead of standard input")
 	fl.StringVar(&f.input, "input", "text", "what a line is: text or json")
-	must(cmd.RegisterFlagCompletionFunc("input", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
+	completeWords(cmd, "input", "text", "json")
 	a.brokersFlag(cmd)
 	a.dataDirFlag(cmd)
 	return cmd
@@ -87,15 +87,16 @@ func (f produceFlags) parser(hasKey bool) (func([]byte) (*kgo.Record, error), er
 	case hasKey && f.separator != "":
 		return nil, usagef("give --key or --key-separator, not both")
 	}
+	separator := strings.NewReplacer(`\\`, `\`, `\t`, "\t").Replace(f.separator)
 	return func(line []byte) (*kgo.Record, error) {
 		r := &kgo.Record{Value: line, Headers: headers}
 		if hasKey {
 			r.Key = []byte(f.key)
 		}
-		if f.separator != "" {
-			k, v, ok := bytes.Cut(line, []byte(f.separator))
+		if separator != "" {
+			k, v, ok := bytes.Cut(line, []byte(separator))
 			if !ok {
-				return nil, fmt.Errorf("no key separator %q", f.separator)
+				return nil, fmt.Errorf("no key separator %q", separator)
 			}
 			r.Key, r.Value = k, v
 		}
@@ -174,6 +175,9 @@ func (a *app) produce(ctx context.Context, topic, file string, parse func([]byte
 			lineErr = fmt.Errorf("line %d: %w", lines.n, err)
 			break
 		}
+		if len(line) == 0 {
+			continue // a last line too many, not a record without value
+		}
 		r, err := parse(line)
 		if err != nil {
 			lineErr = fmt.Errorf("line %d: %w", lines.n, err)
@@ -223,6 +227,5 @@ func (l *lineReader) next() ([]byte, error) {
 		}
 		return nil, io.EOF
 	}
-	// Not nil even when empty: an empty line is an empty value, no tombstone.
-	return append(make([]byte, 0, len(l.s.Bytes())), l.s.Bytes()...), nil
+	return bytes.Clone(l.s.Bytes()), nil
 }

@@ -19,20 +19,23 @@ func TestProduceText(t *testing.T) {
 	s := newShell(t)
 	s.ok("", "topic", "create", "t", "--partitions", "3")
 	file := filepath.Join(t.TempDir(), "lines")
-	if err := os.WriteFile(file, []byte("from a file\r\n\nlast without end"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("from a file\r\n\n\r\nlast without end"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out := s.ok("", "produce", "t", "-f", file, "-k", "K", "-H", "source=main", "-H", "note=a=b", "-o", "json")
-	if n := strings.Count(out, `"topic":"t","partition":`); n != 3 {
-		t.Errorf("%d positions, want 3:\n%s", n, out)
+	if n := strings.Count(out, `"topic":"t","partition":`); n != 2 {
+		t.Errorf("%d positions, want 2, none of an empty line:\n%s", n, out)
 	}
 	s.ok("CLI-991:{\"a\":\"b:c\"}\n", "produce", "t", "--key-separator", ":")
+	s.ok("tabbed\tvalue\n", "produce", "t", "--key-separator", `\t`)
+	s.ok(`back\slash`+"\n", "produce", "t", "--key-separator", `\\`)
+	s.ok("without:\n", "produce", "t", "--key-separator", ":")
 
 	// Kafka's murmur2 puts CLI-991 into partition 2 of 3, as its console
 	// producer does.
 	got := s.ok("", "consume", "t", "--offset", "start:end", "-f", `%p %k %v %h{[%k=%v]}\n`)
 	for _, want := range []string{
-		"K from a file [source=main][note=a=b]\n", "K  [source=main]", "K last without end [",
+		"K from a file [source=main][note=a=b]\n", "tabbed value ", "back slash ", "without  ", "K last without end [",
 		"2 CLI-991 {\"a\":\"b:c\"} \n",
 	} {
 		if !strings.Contains(got, want) {

@@ -48,7 +48,7 @@ func (a *app) rest(ctx context.Context, method, path string, body, into any) err
 		if errors.As(err, &ue) {
 			err = ue.Err
 		}
-		return fmt.Errorf("no Connect REST API at %s: start one with `comptoir up` or give --connect (%w)", base, err)
+		return fmt.Errorf("no Connect REST API at %s: start one with `comptoir up`, give --data-dir of one that runs, or --connect (%w)", base, err)
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))

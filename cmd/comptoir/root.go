@@ -72,7 +72,7 @@ Data goes to standard output and everything else to standard error. Exit codes:
 		return usagef("--output %q is none of table, json, yaml", a.output)
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
-	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)))
+	completeWords(cmd, "output", "table", "json", "yaml")
 	return cmd
 }
 

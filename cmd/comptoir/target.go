@@ -31,7 +31,7 @@ var (
 )
 
 func (a *app) dataDirFlag(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVar(&a.dataDir, "data-dir", "", "folder of a running `comptoir up`, whose addresses are used (default "+defaultDataDir+")")
+	cmd.PersistentFlags().StringVar(&a.dataDir, "data-dir", "", "`DIR` of a running comptoir up, whose addresses are used (default "+defaultDataDir+")")
 }
 
 func (a *app) brokersFlag(cmd *cobra.Command) {
@@ -39,7 +39,7 @@ func (a *app) brokersFlag(cmd *cobra.Command) {
 }
 
 func (a *app) connectFlag(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVar(&a.connect, "connect", "", "URL of the Connect REST API (default: that of --data-dir, else "+connectTarget.fallback+")")
+	cmd.PersistentFlags().StringVar(&a.connect, "connect", "", "`URL` of the Connect REST API (default: that of --data-dir, else "+connectTarget.fallback+")")
 }
 
 func (a *app) getenv(name string) string {
@@ -122,7 +122,7 @@ func (a *app) kafka(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("no Kafka at %s: start one with `comptoir up` or give --brokers (%w)", strings.Join(seeds, ","), err)
+		return nil, fmt.Errorf("no Kafka at %s: start one with `comptoir up`, give --data-dir of one that runs, or --brokers (%w)", strings.Join(seeds, ","), err)
 	}
 	return cl, nil
 }

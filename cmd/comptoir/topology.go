@@ -52,6 +52,11 @@ Nothing needs to run.`,
 		},
 	}
 	cmd.Flags().StringVar(&stage, "stage", "", "role or group of one stage")
+	var names []string
+	for _, s := range slices.Concat(commerce.Flow, commerce.Extra) {
+		names = append(names, s.Group, s.Role)
+	}
+	completeWords(cmd, "stage", names...)
 	return cmd
 }
 

@@ -42,16 +42,22 @@ func (f *nodeFlags) text(name, short, usage string, set func(c *node.Config, v s
 
 func (f *nodeFlags) common() {
 	fl := f.cmd.Flags()
-	fl.StringVar(&f.config, "config", "", "YAML file of the configuration (see `comptoir config print`)")
-	f.text("data-dir", "", "folder of all local state (default ./comptoir-data)", func(c *node.Config, v string) { c.DataDir = v })
-	f.text("catalogue", "", "JSON or CSV file of products and first stock to load", func(c *node.Config, v string) { c.Catalogue = v })
-	f.text("http", "", "address of the HTTP listener (default 127.0.0.1:8080)", func(c *node.Config, v string) { c.HTTP = v })
-	f.text("connect", "", "address of the Kafka Connect REST API (default 127.0.0.1:8083)", func(c *node.Config, v string) { c.Connect = v })
+	fl.StringVar(&f.config, "config", "", "YAML `FILE` of the configuration (comptoir config print writes one)")
+	f.text("data-dir", "", "`DIR` of all local state (default ./comptoir-data)", func(c *node.Config, v string) { c.DataDir = v })
+	f.text("catalogue", "", "JSON or CSV `FILE` of products and first stock to load", func(c *node.Config, v string) { c.Catalogue = v })
+	f.text("http", "", "`ADDR` of the HTTP listener (default 127.0.0.1:8080)", func(c *node.Config, v string) { c.HTTP = v })
+	f.text("connect", "", "`ADDR` of the Kafka Connect REST API (default 127.0.0.1:8083)", func(c *node.Config, v string) { c.Connect = v })
 	f.text("log-format", "", "text or json (default text)", func(c *node.Config, v string) { c.LogFormat = v })
-	f.text("log-level", "", "debug, info, warn or error (default info; warn with --demo)", func(c *node.Config, v string) { c.LogLevel = v })
+	level := "debug, info, warn or error (default info)"
+	if f.embedded {
+		level = "debug, info, warn or error (default info; warn with --demo)"
+	}
+	f.text("log-level", "", level, func(c *node.Config, v string) { c.LogLevel = v })
 	var insecure bool
 	fl.BoolVar(&insecure, "insecure", false, "allow addresses that are not loopback, without sign-in")
 	f.changed = append(f.changed, func(c *node.Config) { c.Insecure = c.Insecure || insecure })
+	completeWords(f.cmd, "log-format", "text", "json")
+	completeWords(f.cmd, "log-level", "debug", "info", "warn", "error")
 }
 
 // load reads the configuration of the command line.
@@ -99,11 +105,22 @@ func (a *app) upCommand() *cobra.Command {
 		Long: `Starts a Kafka-protocol broker, the stages of the pipeline and the connector
 runtime in one process, with all state in one folder. Any Kafka client can
 connect. The first start on an empty folder loads a demo catalogue of 20
-products, or the file of --catalogue.
+products, or the file of --catalogue: a CSV with header
+
+  id_produit,nom_produit,prix,quantite
+  2001,Théière en fonte,39.90,25
+  2002,Tasse en grès,,100
+
+or a JSON array of the same fields:
+
+  [{"id_produit":2001,"nom_produit":"Théière en fonte","prix":39.90,"quantite":25}]
+
+prix, per piece, may be left out; quantite is the first stock, supplied once
+however often the file is loaded.
 
 Ctrl-C stops it; a second start on the same folder goes on where it was.`,
 		Example: `  comptoir up --demo
-  comptoir up --data-dir /var/lib/comptoir --catalogue products.csv
+  comptoir up --data-dir /var/lib/comptoir --catalogue produits.csv
   comptoir up --http 127.0.0.1:0 --kafka 127.0.0.1:0 --connect 127.0.0.1:0`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -111,13 +128,17 @@ Ctrl-C stops it; a second start on the same folder goes on where it was.`,
 			if err != nil {
 				return err
 			}
+			if f.demo && cfg.Catalogue != "" {
+				return usagef("--demo and a catalogue (%s) do not go together: the demo's orders need the demo catalogue", cfg.Catalogue)
+			}
 			return a.up(cmd.Context(), cfg, f.demo)
 		},
 	}
 	f.cmd = cmd
 	f.common()
-	f.text("kafka", "", "address of the broker (default 127.0.0.1:9092)", func(c *node.Config, v string) { c.Kafka = v })
+	f.text("kafka", "", "`ADDR` of the broker (default 127.0.0.1:9092)", func(c *node.Config, v string) { c.Kafka = v })
 	f.text("sync", "", "when records are forced to the disk: commit or interval (default interval)", func(c *node.Config, v string) { c.Sync = v })
+	completeWords(cmd, "sync", "commit", "interval")
 	cmd.Flags().BoolVar(&f.demo, "demo", false, "send 20 orders and show them crossing")
 	return cmd
 }
@@ -218,8 +239,9 @@ func tryNext(cfg node.Config, e node.Endpoints, program string) string {
   # an order, as any Kafka producer would send it
   echo 'CLI-991:{"commandeId":991,"client":"LUCAS","montant":120.5,"produit":"PC Gamer"}' |
     %[1]s produce commandes.ecommerce --key-separator :%[4]s
-  # what the customers are told; who reads what, and the lag; the archive
-  %[1]s consume notifications.clients --from-beginning -n 3%[4]s
+  # a moment later: what the customer was told
+  %[1]s consume notifications.clients --last 1%[4]s
+  # who reads what, and the lag; the archive
   %[1]s group list%[4]s
   %[1]s connector status archive%[4]s
   # the pipeline as a picture

@@ -21,11 +21,8 @@ const (
 
 // ServerConfig says where a Server listens and what it serves.
 type ServerConfig struct {
-	// Addr is host:port; port 0 takes a free port. Required.
-	Addr string
-	// Flag is the command-line flag that changes Addr, such as "--http"; the
-	// error for a port in use names it.
-	Flag string
+	// Listener is where it serves, see Listen. Required; the server closes it.
+	Listener net.Listener
 	// Handler is served as it is: see Chain and Routes. Required.
 	Handler http.Handler
 	// Logger receives what net/http reports, and start and stop. Required.
@@ -44,21 +41,28 @@ type Server struct {
 	kill context.CancelFunc
 }
 
-// NewServer returns a server that does not listen yet.
+// Listen takes addr, host:port, of which port 0 is a free one. The error names
+// flag, the command-line flag that changes addr, such as "--http".
+func Listen(ctx context.Context, addr, flag string) (net.Listener, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, ListenError(err, addr, flag)
+	}
+	return ln, nil
+}
+
+// NewServer returns a server that does not serve yet.
 func NewServer(cfg ServerConfig) *Server { return &Server{cfg: cfg} }
 
-// Start listens and returns.
+// Start begins to serve and returns.
 func (s *Server) Start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.http != nil {
 		return errors.New("http server started twice")
 	}
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", s.cfg.Addr)
-	if err != nil {
-		return fmt.Errorf("http server: %w", ListenError(err, s.cfg.Addr, s.cfg.Flag))
-	}
+	ln := s.cfg.Listener
 	// Requests end with the server, not with the context of Start.
 	base, kill := context.WithCancel(context.WithoutCancel(ctx))
 	s.kill = kill
@@ -121,9 +125,9 @@ func (s *Server) Stop(ctx context.Context) error {
 func ListenError(err error, addr, flag string) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("address %s is in use: stop the program that has it or choose another with %s: %w", addr, flag, err)
+		return fmt.Errorf("address %s is in use: stop the program that has it or choose another with %s", addr, flag)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("no permission to listen on %s: choose a port above 1023 with %s: %w", addr, flag, err)
+		return fmt.Errorf("no permission to listen on %s: choose a port above 1023 with %s", addr, flag)
 	}
 	return fmt.Errorf("cannot listen on %s (%s): %w", addr, flag, err)
 }

@@ -264,7 +264,7 @@ func TestServer(t *testing.T) {
 		<-r.Context().Done()
 		close(streamEnded)
 	})
-	s := NewServer(ServerConfig{Addr: "127.0.0.1:0", Flag: "--http", Logger: discard(), Handler: Chain(ChainConfig{Logger: discard()}, Routes(mux))})
+	s := NewServer(ServerConfig{Listener: listenTest(t), Logger: discard(), Handler: Chain(ChainConfig{Logger: discard()}, Routes(mux))})
 	if err := s.Stop(t.Context()); err != nil {
 		t.Errorf("Stop before Start: %v", err)
 	}
@@ -274,8 +274,7 @@ func TestServer(t *testing.T) {
 	}
 	cancel() // the context of Start is not the server's life
 
-	other := NewServer(ServerConfig{Addr: s.Addr(), Flag: "--http", Logger: discard(), Handler: mux})
-	if err := other.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "--http") || !strings.Contains(err.Error(), s.Addr()) {
+	if _, err := Listen(t.Context(), s.Addr(), "--http"); err == nil || !strings.Contains(err.Error(), "--http") || !strings.Contains(err.Error(), s.Addr()) {
 		t.Errorf("port in use: %v", err)
 	}
 
@@ -319,7 +318,7 @@ func TestServer(t *testing.T) {
 
 func TestServerStopCutsOffAtTheDeadline(t *testing.T) {
 	inside, free := make(chan struct{}), make(chan struct{})
-	s := NewServer(ServerConfig{Addr: "127.0.0.1:0", Flag: "--http", Logger: discard(), Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	s := NewServer(ServerConfig{Listener: listenTest(t), Logger: discard(), Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		close(inside)
 		<-free
 	})})
@@ -344,4 +343,14 @@ func TestServerStopCutsOffAtTheDeadline(t *testing.T) {
 		t.Error("the cut-off request succeeded")
 	}
 	close(free)
+}
+
+func listenTest(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := Listen(t.Context(), "127.0.0.1:0", "--http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return ln
 }

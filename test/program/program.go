@@ -119,12 +119,14 @@ func Serve(t testing.TB, dir, brokers, database string, args ...string) *Process
 	return p
 }
 
-// Start runs the binary on dir and returns at once. The process is killed when
-// the test ends; if the test failed, the end of what it printed is shown.
+// Start runs the binary on dir and returns at once. The folder dir is in is its
+// working directory, so that a relative path in a configuration leaves nothing
+// in the tree. The process is killed when the test ends; if the test failed, the end of what it printed is shown.
 func Start(t testing.TB, dir string, args ...string) *Process {
 	t.Helper()
 	p := &Process{Dir: dir, t: t, out: &output{}, done: make(chan struct{})}
 	p.cmd = exec.Command(Binary(t), args...)
+	p.cmd.Dir = filepath.Dir(dir)
 	p.cmd.Env = Environment()
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	if err := p.cmd.Start(); err != nil {

@@ -1,0 +1,104 @@
+package node
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestParseCatalogue(t *testing.T) {
+	for _, tc := range []struct {
+		name, data string
+		products   int
+		err        string // empty: accepted
+	}{
+		{"json", `[{"id_produit":1,"nom_produit":"a","prix":2.5,"quantite":3},{"id_produit":"b","nom_produit":"b","prix":null}]`, 2, ""},
+		{"csv", "\xef\xbb\xbfid_produit,nom_produit,prix,quantite\n1,a,2.5,3\n", 1, ""},
+		{"csv with semicolons", "id_produit;nom_produit;quantite\n1;a;3\n2;b;0\n", 2, ""},
+		{"empty", " \n", 0, "is empty"},
+		{"no product", "[]", 0, "holds no product"},
+		{"only a header", "id_produit,nom_produit\n", 0, "holds no product"},
+		{"one object", `{"id_produit":1}`, 0, "a JSON array is needed: ["},
+		{"JSON lines", "{\"id_produit\":1}\n{\"id_produit\":2}\n", 0, "a JSON array is needed: ["},
+		{"array of text", `["a"]`, 0, "product 1 is no JSON object"},
+		{"null", `[null]`, 0, "product 1 is no JSON object"},
+		{"latin 1", "id_produit,nom_produit\n1,caf\xe9\n", 0, "is not UTF-8"},
+		{"binary", "\x7fELF\x00\x01", 0, "binary"},
+		{"text", "hello\n", 0, `unknown field "hello"`},
+		{"negative", `[{"id_produit":1,"nom_produit":"a","quantite":-3}]`, 0, "quantite must be 0 or more (is -3)"},
+		{"part", `[{"id_produit":1,"nom_produit":"a","quantite":1.5}]`, 0, `"1.5" is not a whole number`},
+		{"comma", "id_produit;nom_produit;prix\n1;a;2,5\n", 0, "write 2.5"},
+		{"negative price", `[{"id_produit":1,"nom_produit":"a","prix":-1}]`, 0, "0 or more"},
+		{"twice", `[{"id_produit":1,"nom_produit":"a"},{"id_produit":"1","nom_produit":"b"}]`, 0, "product 2: id_produit 1 stands twice"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			items, err := parseCatalogue([]byte(tc.data))
+			if tc.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.err) {
+					t.Fatalf("error %v, want one with %q", err, tc.err)
+				}
+				if strings.Contains(err.Error(), "Go value") {
+					t.Errorf("the error names Go types: %v", err)
+				}
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if len(items) != tc.products {
+				t.Errorf("%d products, want %d", len(items), tc.products)
+			}
+		})
+	}
+}
+
+func FuzzParseCatalogue(f *testing.F) {
+	f.Add([]byte(`[{"id_produit":1,"nom_produit":"a","prix":2.5,"quantite":3}]`))
+	f.Add([]byte("id_produit;nom_produit;prix\n1;a;2,5\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		items, err := parseCatalogue(b)
+		if err == nil && len(items) == 0 {
+			t.Fatal("accepted without a product")
+		}
+		for _, it := range items {
+			if !it.product.ID.Valid() || it.quantity < 0 || it.product.Price < 0 {
+				t.Fatalf("accepted %+v", it)
+			}
+		}
+	})
+}
+
+// TestNothingIsWrittenBeforeWhatCanBeWrong: a bad catalogue, and addresses in
+// use, leave the data folder as it was.
+func TestNothingIsWrittenBeforeWhatCanBeWrong(t *testing.T) {
+	bad := filepath.Join(t.TempDir(), "bad.csv")
+	if err := os.WriteFile(bad, []byte("hello\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	taken := listenTest(t)
+	for _, tc := range []struct {
+		name   string
+		change func(*Config)
+		want   string
+		writes bool
+	}{
+		{"catalogue", func(c *Config) { c.Catalogue = bad }, "start catalogue: ", false},
+		{"http", func(c *Config) { c.HTTP = taken }, "start listeners: address " + taken + " is in use: stop the program that has it or choose another with --http", false},
+		{"connect", func(c *Config) { c.Connect = taken }, "start listeners: address " + taken + " is in use: stop the program that has it or choose another with --connect", false},
+		{"kafka", func(c *Config) { c.Kafka = taken }, "start broker: address " + taken + " is in use: stop the program that has it or choose another with --kafka", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := freePorts(t)
+			tc.change(&cfg)
+			n, err := NewEmbedded(cfg, quiet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := n.Start(t.Context()); err == nil || !strings.HasPrefix(err.Error(), tc.want) {
+				t.Errorf("error %v, want %q", err, tc.want)
+			}
+			if _, err := os.Stat(cfg.DataDir); (err == nil) != tc.writes {
+				t.Errorf("data folder: %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,93 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/comptoir/comptoir/commerce/event"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// freePorts is a configuration for a folder that does not exist yet.
+func freePorts(t *testing.T) Config {
+	cfg := Default()
+	cfg.DataDir = filepath.Join(t.TempDir(), "data")
+	cfg.HTTP, cfg.Kafka, cfg.Connect = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	return cfg
+}
+
+// listenTest takes an address until the test ends.
+func listenTest(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return ln.Addr().String()
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestNode looks at a whole node from outside.
+func TestNode(t *testing.T) {
+	cfg := freePorts(t)
+	n, err := NewEmbedded(cfg, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := n.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Stop(context.WithoutCancel(ctx)); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	})
+	e := n.Endpoints()
+	if got := get(t, e.HTTP+"/"); !strings.Contains(got, `"/readyz"`) || !strings.Contains(got, `"/connectors"`) {
+		t.Errorf("GET /: %s", got)
+	}
+	worker := strings.TrimPrefix(e.Connect, "http://")
+	if got := get(t, e.HTTP+"/connectors/archive/status"); !strings.Contains(got, `"worker_id":"`+worker+`"`) {
+		t.Errorf("the worker is not %s: %s", worker, got)
+	}
+
+	if gone := n.goneTopics(ctx, errors.New("unwell")); len(gone) > 0 {
+		t.Errorf("topics said to be gone: %v", gone)
+	}
+	if _, err := kadm.NewClient(n.admin).DeleteTopic(ctx, event.TopicInvoices); err != nil {
+		t.Fatal(err)
+	}
+	if gone := n.goneTopics(ctx, errors.New("unwell")); len(gone) != 1 || gone[0] != event.TopicInvoices {
+		t.Errorf("topics said to be gone: %v", gone)
+	}
+	if gone := n.goneTopics(ctx, nil); len(gone) > 0 {
+		t.Errorf("a stage that is well was asked for: %v", gone)
+	}
+}
