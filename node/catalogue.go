@@ -47,19 +47,19 @@ func demoCatalogue() []item {
 func readCatalogue(path string) ([]item, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("catalogue: %w", err)
+		return nil, err
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxCatalogue+1))
 	if err != nil {
-		return nil, fmt.Errorf("catalogue %s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if len(data) > maxCatalogue {
-		return nil, fmt.Errorf("catalogue %s: larger than %d MiB", path, maxCatalogue>>20)
+		return nil, fmt.Errorf("%s: larger than %d MiB", path, maxCatalogue>>20)
 	}
 	items, err := parseCatalogue(data)
 	if err != nil {
-		return nil, fmt.Errorf("catalogue %s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return items, nil
 }
