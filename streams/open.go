@@ -276,22 +276,10 @@ func (w *worker) describeInputs(ctx context.Context, adm *kadm.Client) (ids map[
 	for _, d := range details {
 		ids[d.Topic] = d.ID
 	}
-	list := func(f func(context.Context, ...string) (kadm.ListedOffsets, error)) (map[partitionKey]int64, error) {
-		l, err := f(ctx, topics...)
-		if err == nil {
-			err = l.Error()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list offsets: %w", err)
-		}
-		m := map[partitionKey]int64{}
-		l.Each(func(o kadm.ListedOffset) { m[partitionKey{o.Topic, o.Partition}] = o.Offset })
-		return m, nil
-	}
-	if starts, err = list(adm.ListStartOffsets); err != nil {
+	if starts, err = listOffsets(ctx, adm.ListStartOffsets, topics...); err != nil {
 		return nil, nil, nil, err
 	}
-	ends, err = list(adm.ListEndOffsets)
+	ends, err = listOffsets(ctx, adm.ListEndOffsets, topics...)
 	return ids, starts, ends, err
 }
 

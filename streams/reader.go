@@ -127,21 +127,23 @@ func ReadAll(ctx context.Context, k kclient.Config, topic string, handle func(*k
 // bounds returns where topics start, and their last stable offsets: an open
 // transaction is not there yet.
 func bounds(ctx context.Context, adm *kadm.Client, topics ...string) (starts, ends map[partitionKey]int64, err error) {
-	list := func(f func(context.Context, ...string) (kadm.ListedOffsets, error)) (map[partitionKey]int64, error) {
-		l, err := f(ctx, topics...)
-		if err == nil {
-			err = l.Error()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list offsets of %s: %w", strings.Join(topics, ", "), err)
-		}
-		m := map[partitionKey]int64{}
-		l.Each(func(o kadm.ListedOffset) { m[partitionKey{o.Topic, o.Partition}] = o.Offset })
-		return m, nil
-	}
-	if starts, err = list(adm.ListStartOffsets); err != nil {
+	if starts, err = listOffsets(ctx, adm.ListStartOffsets, topics...); err != nil {
 		return nil, nil, err
 	}
-	ends, err = list(adm.ListCommittedOffsets)
+	ends, err = listOffsets(ctx, adm.ListCommittedOffsets, topics...)
 	return starts, ends, err
+}
+
+// listOffsets asks for one kind of offset of every partition of topics.
+func listOffsets(ctx context.Context, list func(context.Context, ...string) (kadm.ListedOffsets, error), topics ...string) (map[partitionKey]int64, error) {
+	l, err := list(ctx, topics...)
+	if err == nil {
+		err = l.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list offsets of %s: %w", strings.Join(topics, ", "), err)
+	}
+	m := map[partitionKey]int64{}
+	l.Each(func(o kadm.ListedOffset) { m[partitionKey{o.Topic, o.Partition}] = o.Offset })
+	return m, nil
 }

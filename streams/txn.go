@@ -424,9 +424,9 @@ func (w *worker) addOffsets(ctx context.Context, cl *kgo.Client, offsets map[par
 		req.Topics = append(req.Topics, rt)
 	})
 	return w.again(ctx, func() error {
-		req.MemberID, req.Generation = w.group.GroupMetadata()
-		if req.MemberID != w.memberID {
-			return kerr.UnknownMemberID
+		var err error
+		if req.MemberID, req.Generation, err = w.membership(); err != nil {
+			return err
 		}
 		resp, err := req.RequestWith(ctx, cl)
 		if err != nil {
@@ -441,6 +441,16 @@ func (w *worker) addOffsets(ctx context.Context, cl *kgo.Client, offsets map[par
 		}
 		return nil
 	})
+}
+
+// membership is who we are to the group now. It is an error when that is not who
+// the tasks were given to: the group has forgotten us meanwhile.
+func (w *worker) membership() (member string, generation int32, err error) {
+	member, generation = w.group.GroupMetadata()
+	if member != w.memberID {
+		return "", -1, kerr.UnknownMemberID
+	}
+	return member, generation, nil
 }
 
 // commitOffsets commits offsets by themselves: for records that changed nothing
@@ -464,9 +474,9 @@ func (w *worker) commitOffsets(ctx context.Context, offsets map[partitionKey]int
 		req.Topics = append(req.Topics, rt)
 	})
 	return w.again(ctx, func() error {
-		req.MemberID, req.Generation = w.group.GroupMetadata()
-		if req.MemberID != w.memberID {
-			return kerr.UnknownMemberID
+		var err error
+		if req.MemberID, req.Generation, err = w.membership(); err != nil {
+			return err
 		}
 		resp, err := req.RequestWith(ctx, w.group)
 		if err != nil {
