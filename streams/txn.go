@@ -14,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/comptoir/comptoir/internal/kclient"
 )
 
 // Two producers, each with a transactional id of its own, take turns: after the
@@ -48,7 +50,7 @@ func (p *producers) close() {
 }
 
 // openProducers makes both, taking over their ids: whatever a predecessor left
-// open is aborted, or was committed, when it returns.
+// open is aborted, or was committed, when it returns, in the topics too.
 func openProducers(ctx context.Context, cfg Config, name string) (p producers, err error) {
 	probe, err := cfg.Kafka.New()
 	if err != nil {
@@ -77,15 +79,22 @@ func openProducers(ctx context.Context, cfg Config, name string) (p producers, e
 		v.SetMaxKeyVersion(kmsg.Produce.Int16(), 11)
 		opts = append(opts, kgo.MaxVersions(v))
 	}
+	// Kafka keeps transactions of a group in a topic of its own.
+	topics := append(append(cfg.Topology.Outputs(), cfg.Topology.InternalTopics()...), "__consumer_offsets")
 	var wg sync.WaitGroup
 	var errs [2]error
 	for i := range p.cl {
-		p.cl[i], err = cfg.Kafka.New(append(opts[:len(opts):len(opts)], kgo.TransactionalID(fmt.Sprintf("%s-%d", name, i)))...)
+		id := fmt.Sprintf("%s-%d", name, i)
+		p.cl[i], err = cfg.Kafka.New(append(opts[:len(opts):len(opts)], kgo.TransactionalID(id))...)
 		if err != nil {
 			p.close()
 			return p, err
 		}
-		wg.Go(func() { _, _, errs[i] = p.cl[i].ProducerID(ctx) })
+		wg.Go(func() {
+			if errs[i] = kclient.EndHanging(ctx, probe, id, topics, cfg.Logger); errs[i] == nil {
+				_, _, errs[i] = p.cl[i].ProducerID(ctx)
+			}
+		})
 	}
 	wg.Wait()
 	if err := errors.Join(errs[:]...); err != nil {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/comptoir/comptoir/internal/kclient"
 )
 
 // worker is an App's member of the group: one goroutine that owns its tasks.
@@ -30,6 +32,8 @@ type worker struct {
 	group *kgo.Client
 	fetch *kgo.Client
 	prod  producers
+	// outages are those that group and fetch client have met.
+	outages kclient.Outages
 
 	ready     chan struct{} // closed once the first assignment is at work
 	readyOnce sync.Once
@@ -73,6 +77,11 @@ type event struct {
 // variable for the tests.
 var trimEvery = 30 * time.Second
 
+// errOutage makes the worker open its producers anew after a broker could not be
+// reached: a transaction that had ended just before may hang (see
+// kclient.EndHanging), and must be dealt with before the next one of its id.
+var errOutage = errors.New("a broker could not be reached: what the last transactions left there is looked at before the next")
+
 // maxPoll bounds the records of one poll.
 const maxPoll = 2000
 
@@ -89,6 +98,7 @@ func newWorker(a *App) (*worker, error) {
 		// A position that its log no longer holds is an error: opening the task
 		// anew finds where to go on.
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.WithHooks(&w.outages),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{}))...)
 	if err != nil {
 		return nil, err
@@ -128,6 +138,7 @@ func (w *worker) join() error {
 		kgo.SessionTimeout(w.cfg.SessionTimeout),
 		kgo.RebalanceTimeout(2*w.cfg.SessionTimeout),
 		kgo.HeartbeatInterval(w.cfg.SessionTimeout/10),
+		kgo.WithHooks(&w.outages),
 		kgo.OnPartitionsAssigned(on("assigned", false)),
 		kgo.OnPartitionsRevoked(on("revoked", true)),
 		kgo.OnPartitionsLost(on("lost", true)),
@@ -201,6 +212,9 @@ func (w *worker) step(ctx context.Context) (err error) {
 	}()
 	if err := w.handleEvents(ctx); err != nil {
 		return err
+	}
+	if !w.txn.pending() && w.outages.Take() {
+		return errOutage
 	}
 	w.openMissing(ctx)
 	//lint:ignore SA1012 a nil context makes franz-go return what is there already

@@ -1,14 +1,11 @@
 package realservers
 
 import (
-	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/comptoir/comptoir/test/invariants"
 	"github.com/comptoir/comptoir/test/orders"
 	"github.com/comptoir/comptoir/test/program"
 )
@@ -64,7 +61,6 @@ func TestKafkaStopped(t *testing.T) {
 	}
 	s.send(0, half)
 	s.advanced("stock.verifie", before+int64(half)/4)
-	s.restBeforeOutage()
 	s.kafka.Stop()
 	stopped := time.Now()
 	program.Until(t, outage, "/readyz says that Kafka is missing", func() error {
@@ -82,6 +78,7 @@ func TestKafkaStopped(t *testing.T) {
 	program.Until(t, time.Minute, "ready again", func() error { return p.Health("/readyz") })
 	s.send(half, len(s.w.Orders))
 	s.verify()
+	logHanging(t, p)
 	if out := p.Output(); !strings.Contains(out, "kafka does not answer") || !strings.Contains(out, "kafka is back") {
 		t.Error("the log does not say that Kafka was away and came back")
 	}
@@ -111,25 +108,17 @@ func TestKafkaKilled(t *testing.T) {
 	}
 	s.send(0, half)
 	s.advanced("stock.verifie", before+int64(half)/4)
-	s.restBeforeOutage()
 	s.kafka.Kill()
 	s.kafka.Start()
 	program.Until(t, time.Minute, "ready again", func() error { return p.Health("/readyz") })
 	s.send(half, len(s.w.Orders))
 	s.verify()
+	logHanging(t, p)
 }
 
-// restBeforeOutage waits until nothing is in flight, since a single Kafka broker
-// may lose the markers of transactions that end while it stops or starts
-// (docs/decisions/0005). COMPTOIR_TEST_NIGHTLY takes that risk.
-func (s *site) restBeforeOutage() {
-	s.t.Helper()
-	if os.Getenv("COMPTOIR_TEST_NIGHTLY") != "" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Minute)
-	defer cancel()
-	if err := invariants.Settle(ctx, s.cfg); err != nil {
-		s.t.Fatal(err)
-	}
+// logHanging tells whether Kafka left transactions hanging this time, and ours
+// ended them (docs/decisions/0005).
+func logHanging(t *testing.T, p *program.Process) {
+	t.Helper()
+	t.Logf("transactions that Kafka left hanging: %d", strings.Count(p.Output(), "left hanging is ended"))
 }

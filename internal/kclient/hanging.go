@@ -1,0 +1,163 @@
+package kclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// EndHanging ends what the last transaction of a transactional id left hanging
+// in the partitions of the topics named. It must be called before the id is used
+// again (before InitProducerID), by the only one who uses it.
+//
+// A transaction hangs in a partition when the coordinator holds it for complete
+// and the partition has no marker of it: readers of committed records stand
+// before it for ever, and the id's next transaction there would decide it, maybe
+// wrongly. Seen on Apache Kafka 4.3.1 when a partition has no leader in the
+// moment of the markers, as at stop and start of a cluster without replicas. The
+// coordinator still knows how the transaction ended, until the id's next one
+// begins, so that its markers can be written after it (KIP-664).
+//
+// A cluster that does not offer what is needed, or does not allow it, is left as
+// it is, with a warning if something does hang.
+func EndHanging(ctx context.Context, cl *kgo.Client, id string, topics []string, log *slog.Logger) error {
+	adm := kadm.NewClient(cl)
+	txn, err := completed(ctx, cl, adm, id)
+	if err != nil || txn.ProducerID < 0 {
+		return ignoreUnable(fmt.Errorf("describe transaction %s: %w", id, err), err)
+	}
+	set := kadm.TopicsSet{}
+	for _, t := range topics {
+		set.Add(t)
+	}
+	described, err := adm.DescribeProducers(ctx, set)
+	if err != nil {
+		return ignoreUnable(fmt.Errorf("describe producers: %w", err), err)
+	}
+	var hanging []kadm.DescribedProducer
+	described.EachPartition(func(p kadm.DescribedProducersPartition) {
+		if p.Err != nil && ignoreUnable(p.Err, p.Err) != nil {
+			err = errors.Join(err, fmt.Errorf("describe producers of %s/%d: %w", p.Topic, p.Partition, p.Err))
+		}
+		if d, ok := p.ActiveProducers[txn.ProducerID]; ok && d.CurrentTxnStartOffset >= 0 {
+			hanging = append(hanging, d)
+		}
+	})
+	if err != nil || len(hanging) == 0 {
+		return err
+	}
+	if txn.State != "CompleteCommit" && txn.State != "CompleteAbort" {
+		log.Error("a transaction of ours hangs and its outcome is not known: readers stand still before it; end it with kafka-transactions abort",
+			"transactional_id", id, "state", txn.State, "topic", hanging[0].Topic, "partition", hanging[0].Partition, "offset", hanging[0].CurrentTxnStartOffset)
+		return nil
+	}
+	for _, h := range hanging {
+		markers := kadm.TxnMarkers{
+			ProducerID: h.ProducerID, ProducerEpoch: h.ProducerEpoch, CoordinatorEpoch: max(h.CoordinatorEpoch, 0),
+			Commit: txn.State == "CompleteCommit", Topics: kadm.TopicsSet{},
+		}
+		markers.Topics.Add(h.Topic, h.Partition)
+		written, err := adm.WriteTxnMarkers(ctx, markers)
+		written.EachPartition(func(p kadm.TxnMarkersPartitionResponse) { err = errors.Join(err, p.Err) })
+		if err != nil {
+			return fmt.Errorf("end the hanging transaction of %s in %s/%d at %d: %w", id, h.Topic, h.Partition, h.CurrentTxnStartOffset, err)
+		}
+		log.Warn("a transaction that Kafka had left hanging is ended", "transactional_id", id, "outcome", txn.State,
+			"topic", h.Topic, "partition", h.Partition, "offset", h.CurrentTxnStartOffset)
+	}
+	return nil
+}
+
+// completed returns the id's last transaction once it has ended; a ProducerID
+// below 0 if there was none. One that is still open is made to end: nobody else
+// uses the id.
+func completed(ctx context.Context, cl *kgo.Client, adm *kadm.Client, id string) (kadm.DescribedTransaction, error) {
+	for {
+		described, err := adm.DescribeTransactions(ctx, id)
+		txn := described[id]
+		switch {
+		case err != nil && kerr.IsRetriable(err) && ctx.Err() == nil:
+			// A new cluster, or one that starts: no coordinator yet.
+		case err != nil:
+			return txn, err
+		case errors.Is(txn.Err, kerr.TransactionalIDNotFound):
+			return kadm.DescribedTransaction{ProducerID: -1}, nil
+		case txn.Err != nil && !kerr.IsRetriable(txn.Err):
+			return txn, txn.Err
+		case txn.Err != nil:
+		case txn.State == "Ongoing":
+			// Fences what is under way and has it aborted, which is answered
+			// with CONCURRENT_TRANSACTIONS. The id is taken over by a request
+			// after.
+			req := kmsg.NewPtrInitProducerIDRequest()
+			req.TransactionalID, req.TransactionTimeoutMillis = &id, max(txn.TimeoutMillis, 1000)
+			req.ProducerID, req.ProducerEpoch = -1, -1
+			if _, err := req.RequestWith(ctx, cl); err != nil {
+				return txn, err
+			}
+		case txn.State == "PrepareCommit", txn.State == "PrepareAbort", txn.State == "PrepareEpochFence":
+		default:
+			return txn, nil
+		}
+		select {
+		case <-ctx.Done():
+			return txn, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// ignoreUnable returns err unless cause says that the cluster cannot or will not
+// answer such requests at all.
+func ignoreUnable(err, cause error) error {
+	if cause == nil || errors.Is(cause, kerr.UnsupportedVersion) || errors.Is(cause, kerr.TopicAuthorizationFailed) ||
+		errors.Is(cause, kerr.ClusterAuthorizationFailed) || errors.Is(cause, kerr.TransactionalIDAuthorizationFailed) {
+		return nil
+	}
+	return err
+}
+
+// Outages tells when a broker has become unreachable, once per outage: see
+// EndHanging for why that matters. It is a hook for kgo.WithHooks and may be
+// shared by several clients.
+type Outages struct {
+	mu   sync.Mutex
+	down map[int32]bool
+	seen bool
+}
+
+var _ kgo.HookBrokerConnect = (*Outages)(nil)
+
+// OnBrokerConnect notes the attempt's outcome.
+func (o *Outages) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.down == nil {
+		o.down = map[int32]bool{}
+	}
+	if err != nil && !o.down[meta.NodeID] {
+		o.seen = true
+	}
+	o.down[meta.NodeID] = err != nil
+}
+
+// Take says whether there was an outage since the last Take.
+func (o *Outages) Take() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	seen := o.seen
+	o.seen = false
+	return seen
+}
