@@ -44,7 +44,8 @@ var imports = map[string][]string{
 	// The auditor shares no decision code with the stages.
 	"commerce/audit/...": {"commerce/event", "commerce/orderdb/...", "internal/..."},
 
-	"streams/...":    {"streams/...", "internal/..."},
+	// No tracing library: streams tells Config.Trace of its records.
+	"streams/...":    {"streams/...", "internal/kclient"},
 	"broker/...":     {"broker/...", "internal/..."},
 	"connect/...":    {"connect/...", "internal/..."},
 	"console/...":    {"console/...", "internal/..."},
@@ -59,7 +60,7 @@ var imports = map[string][]string{
 
 // testImports are what tests may import beyond their package's own row: helpers
 // made for tests, and the broker as a server to test against.
-var testImports = []string{"broker", "internal/testbed", "internal/wire/wiretest", "streams/streamstest", "test/testenv"}
+var testImports = []string{"broker", "internal/testbed", "internal/trace", "internal/trace/tracetest", "internal/wire/wiretest", "streams/streamstest", "test/testenv"}
 
 // onlyStandard packages import nothing from other modules.
 var onlyStandard = []string{"commerce/event"}

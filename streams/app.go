@@ -41,6 +41,10 @@ type Config struct {
 	// KeepRepartitioned leaves handled records in the repartition topics
 	// instead of deleting them.
 	KeepRepartitioned bool
+	// Trace is called for every record with a sampled trace context, once the
+	// transaction that holds it has committed: see Processed. It runs on the
+	// App's goroutine and must return at once. Nil means no tracing, at no cost.
+	Trace func(Processed)
 	// Metrics counts what the App does; nil means nowhere.
 	Metrics *Metrics
 	// Logger defaults to discarding.

@@ -147,6 +147,7 @@ type txn struct {
 	records int
 	bytes   int
 	pool    []kgo.Record
+	traced  []Processed // see trace.go
 
 	mu    sync.Mutex
 	err   error // the first produce that failed
@@ -159,6 +160,7 @@ func (x *txn) pending() bool { return x.records > 0 || x.moved || !x.since.IsZer
 func (x *txn) reset() {
 	x.since, x.now = time.Time{}, time.Time{}
 	x.moved, x.begun, x.records, x.bytes = false, false, 0, 0
+	x.untrace()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.err, x.ended = nil, map[int32]int64{}
@@ -364,6 +366,7 @@ func (w *worker) settle(changed map[int32]*task, offsets map[partitionKey]int64)
 		}
 		t.settle()
 	}
+	w.tellTraced()
 	w.txn.reset()
 	if w.failures > 0 && time.Since(w.failedAt) > time.Second {
 		w.failures = 0

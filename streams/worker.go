@@ -60,6 +60,7 @@ type worker struct {
 	trimAt    time.Time
 	failures  int
 	failedAt  time.Time
+	outage    int // of outages, the last that was dealt with
 	trimming  sync.WaitGroup
 	pace      pace
 }
@@ -213,7 +214,8 @@ func (w *worker) step(ctx context.Context) (err error) {
 	if err := w.handleEvents(ctx); err != nil {
 		return err
 	}
-	if !w.txn.pending() && w.outages.Take() {
+	if n := w.outages.Count(); n != w.outage && !w.txn.pending() {
+		w.outage = n
 		return errOutage
 	}
 	w.openMissing(ctx)
@@ -351,9 +353,17 @@ func (w *worker) handle(ctx context.Context, t *task, src *source, r *kgo.Record
 		}
 		return nil
 	}
-	if err := t.process(src, r.Offset, r.Timestamp, r.Key, r.Value, r.Headers); err != nil && !skipped(err) {
+	var began time.Time
+	if w.cfg.Trace != nil && sampled(r.Headers) {
+		began = time.Now()
+	}
+	err := t.process(src, r.Offset, r.Timestamp, r.Key, r.Value, r.Headers)
+	if err != nil && !skipped(err) {
 		w.metrics.decodeErrors.WithLabelValues(w.top.app, src.topic).Inc()
 		w.log.Warn("record passed over: it does not decode", "topic", src.topic, "partition", r.Partition, "offset", r.Offset, "err", err)
+	}
+	if err == nil && !began.IsZero() {
+		w.trace(r, began)
 	}
 	if w.txn.bytes+t.size() >= w.cfg.BufferBytes {
 		return w.commit(ctx)

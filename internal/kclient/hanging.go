@@ -126,13 +126,13 @@ func ignoreUnable(err, cause error) error {
 	return err
 }
 
-// Outages tells when a broker has become unreachable, once per outage: see
+// Outages counts how often a broker has become unreachable, once per outage: see
 // EndHanging for why that matters. It is a hook for kgo.WithHooks and may be
-// shared by several clients.
+// shared by several clients. The zero value is ready.
 type Outages struct {
 	mu   sync.Mutex
 	down map[int32]bool
-	seen bool
+	n    int
 }
 
 var _ kgo.HookBrokerConnect = (*Outages)(nil)
@@ -148,16 +148,14 @@ func (o *Outages) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ ne
 		o.down = map[int32]bool{}
 	}
 	if err != nil && !o.down[meta.NodeID] {
-		o.seen = true
+		o.n++
 	}
 	o.down[meta.NodeID] = err != nil
 }
 
-// Take says whether there was an outage since the last Take.
-func (o *Outages) Take() bool {
+// Count returns the number of outages so far.
+func (o *Outages) Count() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	seen := o.seen
-	o.seen = false
-	return seen
+	return o.n
 }
