@@ -1,0 +1,80 @@
+package orderdb
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/comptoir/comptoir/commerce/event"
+)
+
+// pruned is how many rows of a table Prune removes at a time.
+const pruned = 2000
+
+// partitions are those that the batch moves, sorted.
+func (b *Batch) partitions() []Partition {
+	var out []Partition
+	for p := range b.To {
+		out = append(out, p)
+	}
+	for p := range b.From {
+		if _, twice := b.To[p]; !twice {
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, func(a, b Partition) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return out
+}
+
+// expect compares a stored position with the one a batch starts from. A
+// partition that was never tracked is absent, and at 0.
+func expect(p Partition, stored Position, present bool, from Position) error {
+	if stored == from || !present && from.Next == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: partition %d of %s is at %d of topic %x, not at %d of %x", ErrMoved, p.Partition, p.Topic,
+		stored.Next, stored.Topic, from.Next, from.Topic)
+}
+
+// groupByOrder gathers the changes of each order, so that its row is read and
+// written once. Orders stand as they first appear.
+func groupByOrder(changes []OrderChange) [][]*OrderChange {
+	index := make(map[event.ID]int, len(changes)/4)
+	var groups [][]*OrderChange
+	for i := range changes {
+		c := &changes[i]
+		g, known := index[c.ID]
+		if !known {
+			g = len(groups)
+			index[c.ID] = g
+			groups = append(groups, make([]*OrderChange, 0, 4))
+		}
+		groups[g] = append(groups[g], c)
+	}
+	return groups
+}
+
+// products are the ids of those the batch changes, sorted.
+func (b *Batch) products() []event.ID {
+	var ids []event.ID
+	for i := range b.Levels {
+		ids = append(ids, b.Levels[i].Product)
+	}
+	for i := range b.Products {
+		ids = append(ids, b.Products[i].ID)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// applyProducts brings movements and catalogue into the rows of products.
+func (b *Batch) applyProducts(rows map[event.ID]*productRow) {
+	for i := range b.Products {
+		rows[b.Products[i].ID].put(&b.Products[i])
+	}
+	for i := range b.Levels {
+		rows[b.Levels[i].Product].level(&b.Levels[i])
+	}
+}

@@ -1,0 +1,353 @@
+package orderdb
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/comptoir/comptoir/commerce/event"
+)
+
+func (d *sqliteDB) Submit(ctx context.Context, s Submission) (Outcome, error) {
+	return d.queue.submit(ctx, &s)
+}
+
+// submit loads what the jobs touch, decides, and writes.
+func (w *sqliteWriter) submit(jobs []*job) (*submissions, []Outcome, error) {
+	b := &submissions{shards: w.shards, keys: make(map[string]*keyRow), orders: make(map[event.ID]*record), products: make(map[event.ID]*productRow)}
+	outs := make([]Outcome, 0, len(jobs))
+	for _, j := range jobs {
+		if err := w.load(b, j.s); err != nil {
+			return nil, nil, err
+		}
+		outs = append(outs, b.decide(j.s))
+	}
+	if err := w.saveOrders(b.touched); err != nil {
+		return nil, nil, err
+	}
+	for _, p := range b.changed {
+		if err := w.saveProduct(p); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, m := range b.messages {
+		if err := w.messages.add(w.ctx, shardOf(m.Key, w.shards), m.Topic, m.Key, m.Value, appendHeaders(nil, m.Headers), toMillis(m.At)); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, key := range b.newKeys {
+		k := b.keys[key]
+		if err := w.newKeys.add(w.ctx, []byte(key), k.Fingerprint[:], k.at, k.Answer.Status, k.Answer.Location, k.Answer.Body); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := w.messages.flush(w.ctx); err != nil {
+		return nil, nil, err
+	}
+	return b, outs, w.newKeys.flush(w.ctx)
+}
+
+// load reads what s touches, unless an earlier one of the batch did.
+func (w *sqliteWriter) load(b *submissions, s *Submission) error {
+	if _, loaded := b.keys[s.Key]; s.Key != "" && !loaded {
+		k, err := scanKey(w.key.QueryRowContext(w.ctx, []byte(s.Key)))
+		if err != nil {
+			return err
+		}
+		b.keys[s.Key] = k
+	}
+	if o := s.Order; o != nil && b.orders[o.ID] == nil {
+		r, err := w.loadOrder(o.ID)
+		if err != nil {
+			return err
+		}
+		b.orders[o.ID] = r
+	}
+	if p := s.Product; p != nil && b.products[p.ID] == nil {
+		row, err := w.loadProduct(p.ID)
+		if err != nil {
+			return err
+		}
+		b.products[p.ID] = row
+	}
+	return nil
+}
+
+// scanKey reads a key's row, nil if there is none.
+func scanKey(row *sql.Row) (*keyRow, error) {
+	var k keyRow
+	var fingerprint []byte
+	absent, err := none(row.Scan(&fingerprint, &k.at, &k.Answer.Status, &k.Answer.Location, &k.Answer.Body))
+	if absent || err != nil {
+		return nil, err
+	}
+	copy(k.Fingerprint[:], fingerprint)
+	return &k, nil
+}
+
+// loadOrder reads an order without its contents. One that is unknown is not
+// stored.
+func (w *sqliteWriter) loadOrder(id event.ID) (*record, error) {
+	r := &record{id: id}
+	var digest []byte
+	var alerts string
+	absent, err := none(w.order.QueryRowContext(w.ctx, string(id)).Scan(&r.number, &r.savedState, &r.evidence, &r.rejected, &digest, &r.refused, &r.client,
+		&r.at, &r.reason, &r.reasonOf, &r.invoice, &alerts, &r.updated, &r.changes))
+	if absent || err != nil {
+		return r, err
+	}
+	r.stored, r.savedClient = true, r.client
+	r.chosen = digest != nil
+	copy(r.digest[:], digest)
+	r.alerts, err = decodeAlerts(alerts)
+	return r, err
+}
+
+func (w *sqliteWriter) loadContents(r *record) error {
+	if !r.stored {
+		return nil
+	}
+	rows, err := w.contents.QueryContext(w.ctx, r.number)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var k content
+		var digest []byte
+		if err := rows.Scan(&digest, &k.client, &k.at, &k.refused, &k.valued); err != nil {
+			return err
+		}
+		copy(k.digest[:], digest)
+		r.contents = append(r.contents, k)
+	}
+	return rows.Err()
+}
+
+// saveOrders writes orders. New ones get the next numbers, in their order.
+func (w *sqliteWriter) saveOrders(touched []*record) error {
+	var last int64
+	for _, r := range touched {
+		if r.stored {
+			continue
+		}
+		if last == 0 {
+			if err := w.lastOrder.QueryRowContext(w.ctx).Scan(&last); err != nil {
+				return err
+			}
+		}
+		last++
+		r.number = last
+	}
+	for _, r := range touched {
+		if err := w.saveOrder(r); err != nil {
+			return fmt.Errorf("order %q: %w", r.id, err)
+		}
+	}
+	for _, in := range []*inserter{w.newOrders, w.newContents, w.newEntries} {
+		if err := in.flush(w.ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *sqliteWriter) saveOrder(r *record) error {
+	var digest []byte
+	if r.chosen {
+		digest = r.digest[:]
+	}
+	state, alerts := r.state(), encodeAlerts(r.alerts)
+	var err error
+	switch {
+	case !r.stored:
+		err = w.newOrders.add(w.ctx, r.number, string(r.id), int64(state), int64(r.evidence), r.rejected, digest, r.refused, string(r.client), r.at,
+			r.reason, int64(r.reasonOf), r.invoice, alerts, r.updated, r.changes)
+	case state == r.savedState && r.client == r.savedClient:
+		_, err = w.updateOrder.ExecContext(w.ctx, int64(r.evidence), r.rejected, digest, r.refused, r.at, r.reason, int64(r.reasonOf), r.invoice,
+			alerts, r.updated, r.changes, r.number)
+	default:
+		_, err = w.moveOrder.ExecContext(w.ctx, int64(r.evidence), r.rejected, digest, r.refused, r.at, r.reason, int64(r.reasonOf), r.invoice,
+			alerts, r.updated, r.changes, int64(state), string(r.client), r.number)
+	}
+	if err != nil {
+		return err
+	}
+	for i := range r.contents {
+		if k := &r.contents[i]; k.changed {
+			if err := w.newContents.add(w.ctx, r.number, k.digest[:], string(k.client), k.at, k.refused, k.value); err != nil {
+				return err
+			}
+		}
+	}
+	for _, e := range r.entries {
+		if err := w.newEntries.add(w.ctx, r.number, e.topic, int64(e.partition), e.offset, e.time); err != nil {
+			return err
+		}
+	}
+	if r.verdict != nil {
+		_, err = w.putVerdict.ExecContext(w.ctx, r.number, r.verdict)
+	}
+	return err
+}
+
+func (w *sqliteWriter) loadProduct(id event.ID) (*productRow, error) {
+	p := &productRow{Product: Product{ID: id}}
+	var price sql.NullInt64
+	absent, err := none(w.product.QueryRowContext(w.ctx, string(id)).Scan(&p.catalogued, &p.Name, &price, &p.Available, &p.Reserved))
+	if absent || err != nil {
+		return p, err
+	}
+	p.Price, p.HasPrice = event.Amount(price.Int64), price.Valid
+	return p, nil
+}
+
+func (w *sqliteWriter) saveProduct(p *productRow) error {
+	price := sql.NullInt64{Int64: int64(p.Price), Valid: p.HasPrice}
+	_, err := w.putProduct.ExecContext(w.ctx, string(p.ID), p.catalogued, p.Name, price, p.Available, p.Reserved)
+	return err
+}
+
+func (d *sqliteDB) Apply(ctx context.Context, b Batch) error {
+	return d.do(ctx, &task{kind: kindApply, size: len(b.Orders), run: func(w *sqliteWriter) error { return w.apply(&b) }})
+}
+
+func (w *sqliteWriter) apply(b *Batch) error {
+	for _, p := range b.partitions() {
+		stored, present, err := w.loadPosition(p)
+		if err != nil {
+			return err
+		}
+		if err := expect(p, stored, present, b.From[p]); err != nil {
+			return err
+		}
+	}
+	if err := w.addTopics(b); err != nil {
+		return err
+	}
+	var touched []*record
+	for _, g := range groupByOrder(b.Orders) {
+		r, err := w.loadOrder(g[0].ID)
+		if err == nil && needsContents(g) {
+			err = w.loadContents(r)
+		}
+		if err != nil {
+			return err
+		}
+		r.applyAll(g, w.topics)
+		touched = append(touched, r)
+	}
+	if err := w.saveOrders(touched); err != nil {
+		return err
+	}
+	products := make(map[event.ID]*productRow)
+	for _, id := range b.products() {
+		p, err := w.loadProduct(id)
+		if err != nil {
+			return err
+		}
+		products[id] = p
+	}
+	b.applyProducts(products)
+	for _, p := range products {
+		if err := w.saveProduct(p); err != nil {
+			return err
+		}
+	}
+	for p, to := range b.To {
+		if _, err := w.putPosition.ExecContext(w.ctx, p.Topic, int64(p.Partition), to.Topic[:], to.Next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *sqliteWriter) loadPosition(p Partition) (at Position, present bool, err error) {
+	var id []byte
+	absent, err := none(w.position.QueryRowContext(w.ctx, p.Topic, int64(p.Partition)).Scan(&id, &at.Next))
+	copy(at.Topic[:], id)
+	return at, err == nil && !absent, err
+}
+
+// addTopics numbers topics that are met for the first time.
+func (w *sqliteWriter) addTopics(b *Batch) error {
+	if len(w.topics) == 0 {
+		if err := w.loadTopics(); err != nil {
+			return err
+		}
+	}
+	for i := range b.Orders {
+		name := b.Orders[i].Entry.Topic
+		if _, known := w.topics[name]; known {
+			continue
+		}
+		if _, err := w.conn.ExecContext(w.ctx, `INSERT INTO topics (name) VALUES (?) ON CONFLICT DO NOTHING`, name); err != nil {
+			return err
+		}
+		if err := w.loadTopics(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *sqliteDB) Sent(ctx context.Context, numbers []int64) error {
+	return d.do(ctx, &task{kind: kindSent, size: len(numbers), run: func(w *sqliteWriter) error {
+		at := now()
+		for _, n := range numbers {
+			if _, err := w.sent.ExecContext(w.ctx, at, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+}
+
+// exec is a task of one statement.
+func (d *sqliteDB) exec(ctx context.Context, query string, args ...any) (n int64, err error) {
+	err = d.do(ctx, &task{run: func(w *sqliteWriter) error {
+		result, err := w.conn.ExecContext(w.ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		n, err = result.RowsAffected()
+		return err
+	}})
+	return n, err
+}
+
+func (d *sqliteDB) Resend(ctx context.Context, since time.Time) (int64, error) {
+	n, err := d.exec(ctx, `UPDATE outbox SET sent = NULL WHERE sent >= ?`, since.UnixMilli())
+	if n > 0 {
+		d.woken.wake()
+	}
+	return n, err
+}
+
+func (d *sqliteDB) Prune(ctx context.Context, now, sentBefore time.Time) (bool, error) {
+	keys, err := d.exec(ctx, `DELETE FROM keys WHERE key IN (SELECT key FROM keys WHERE at <= ? ORDER BY at LIMIT ?)`,
+		now.Add(-keyLife).UnixMilli(), pruned)
+	if err != nil {
+		return false, err
+	}
+	messages, err := d.exec(ctx, `DELETE FROM outbox WHERE number IN (SELECT number FROM outbox WHERE sent < ? ORDER BY sent LIMIT ?)`,
+		sentBefore.UnixMilli(), pruned)
+	return err == nil && keys < pruned && messages < pruned, err
+}
+
+func (d *sqliteDB) Forget(ctx context.Context, p Partition, to Position) error {
+	return d.do(ctx, &task{run: func(w *sqliteWriter) error {
+		const lost = ` (SELECT id FROM topics WHERE name = ?) AND partition = ? AND offset >= ?`
+		for _, query := range []string{
+			`UPDATE orders SET changes = changes + 1 WHERE number IN (SELECT number FROM timeline WHERE topic =` + lost + `)`,
+			`DELETE FROM timeline WHERE topic =` + lost,
+		} {
+			if _, err := w.conn.ExecContext(w.ctx, query, p.Topic, p.Partition, to.Next); err != nil {
+				return err
+			}
+		}
+		_, err := w.putPosition.ExecContext(w.ctx, p.Topic, int64(p.Partition), to.Topic[:], to.Next)
+		return err
+	}})
+}
