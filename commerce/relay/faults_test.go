@@ -1,0 +1,303 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/comptoir/comptoir/commerce/orderdb"
+)
+
+// TestCrashBetweenCommitAndMark: an instance dies after its commit; who takes
+// over sends the same again, in order, and goes on.
+func TestCrashBetweenCommitAndMark(t *testing.T) {
+	t.Parallel()
+	onClusters(t, func(t *testing.T, c *cluster) {
+		m := newMemory(1)
+		one, two := m.instance(), m.instance()
+		asked := make(chan struct{})
+		var once sync.Once
+		one.onSent = func(ctx context.Context) error { once.Do(func() { close(asked) }); <-ctx.Done(); return ctx.Err() }
+		c.fill(m, 60, 7)
+		c.start(one)
+		<-asked
+		c.fill(m, 200, 7)
+		c.start(two)
+		one.die()
+		c.allSent(m)
+		if again := c.verify(m); again != 60 {
+			t.Errorf("%d messages were sent again, want the 60 that were not marked", again)
+		}
+	})
+}
+
+// TestFaults lets every request of a transaction fail in every way, once.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	for _, key := range []kmsg.Key{kmsg.InitProducerID, kmsg.Produce, kmsg.EndTxn, kmsg.Metadata, kmsg.FindCoordinator} {
+		for _, f := range []fate{lostBefore, answerLost} {
+			t.Run(fmt.Sprintf("%s/%s", kmsg.NameForKey(int16(key)), f), func(t *testing.T) {
+				t.Parallel()
+				onClusters(t, func(t *testing.T, c *cluster) {
+					m := newMemory(1)
+					c.fill(m, 250, 7)
+					w := newWire()
+					struck := w.strike(key, f)
+					c.kafka.Dial = w.dial
+					c.start(m.instance())
+					<-struck.fired
+					c.allSent(m)
+					if again := c.verify(m); again > 0 && (key != kmsg.EndTxn || f != answerLost || again > firstBatch) {
+						t.Errorf("%d messages were sent again", again)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestErrorAnswers(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		key    kmsg.Key
+		errors []*kerr.Error
+	}{
+		{kmsg.InitProducerID, []*kerr.Error{kerr.NotCoordinator, kerr.CoordinatorLoadInProgress, kerr.ConcurrentTransactions, kerr.UnknownServerError}},
+		{kmsg.Produce, []*kerr.Error{kerr.NotLeaderForPartition, kerr.NotEnoughReplicas, kerr.OutOfOrderSequenceNumber, kerr.InvalidProducerEpoch, kerr.InvalidProducerIDMapping, kerr.UnknownServerError, kerr.ConcurrentTransactions}},
+		{kmsg.EndTxn, []*kerr.Error{kerr.NotCoordinator, kerr.ProducerFenced, kerr.InvalidTxnState, kerr.UnknownServerError, kerr.RequestTimedOut}},
+	} {
+		for _, e := range row.errors {
+			t.Run(kmsg.NameForKey(int16(row.key))+"/"+e.Message, func(t *testing.T) {
+				t.Parallel()
+				c := newCluster(t)
+				m := newMemory(1)
+				c.fill(m, 250, 7)
+				fault := c.fake.Fault(kfake.Fault{Keys: []kmsg.Key{row.key}, TopLevel: row.key != kmsg.Produce, Err: e})
+				c.start(m.instance())
+				c.allSent(m)
+				if fault.Hits() == 0 {
+					t.Error("the fault did not strike")
+				}
+				c.verify(m)
+			})
+		}
+	}
+}
+
+func TestKafkaAway(t *testing.T) {
+	t.Parallel()
+	onClusters(t, func(t *testing.T, c *cluster) {
+		plain := c.kafka
+		m := newMemory(4)
+		w := newWire()
+		c.kafka.Dial = w.dial
+		r := c.start(m.instance())
+		c.kafka = plain
+		c.fill(m, 100, 7)
+		c.allSent(m)
+		w.cut()
+		c.fill(m, 3000, 50)
+		eventually(t, "the trouble is told", func() bool { return r.Health() != nil })
+		if n := r.log.count("level=WARN"); n != 1 {
+			t.Errorf("%d warnings, want 1", n)
+		}
+		w.heal()
+		c.allSent(m)
+		eventually(t, "the end is told", func() bool { return r.Health() == nil })
+		c.verify(m)
+		if a, b := r.log.count("level=WARN"), r.log.count("goes out again"); a != 1 || b != 1 {
+			t.Errorf("%d warnings and %d ends of them, want one each", a, b)
+		}
+	})
+}
+
+// TestStopWhileKafkaIsAway: the stop ends by itself, without its context.
+func TestStopWhileKafkaIsAway(t *testing.T) {
+	t.Parallel()
+	for _, from := range []string{"the start", "the middle"} {
+		t.Run("from "+from, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			plain := c.kafka
+			m := newMemory(2)
+			db := m.instance()
+			w := newWire()
+			c.kafka.Dial = w.dial
+			if from == "the start" {
+				w.cut()
+			}
+			r := c.start(db)
+			if from == "the middle" {
+				c.fill(m, 100, 7)
+				c.allSent(m)
+			}
+			struck := w.strike(kmsg.Produce, lostBefore)
+			c.fill(m, 100, 7)
+			eventually(t, "shards are held", func() bool { return db.holds() == 2 })
+			if from == "the middle" {
+				<-struck.fired
+				w.cut()
+			}
+			if err := r.Stop(context.Background()); err != nil {
+				t.Error(err)
+			}
+			if n := db.holds(); n != 0 {
+				t.Errorf("%d shards are held after the stop", n)
+			}
+			// Nothing is lost by it.
+			db.die()
+			c.kafka = plain
+			c.start(m.instance())
+			c.allSent(m)
+			c.verify(m)
+		})
+	}
+}
+
+// TestFormerHolderIsFenced: a holder is paused with its transaction produced and
+// its commit on the way; another one takes over and sends everything. The late
+// commit must come to nothing.
+func TestFormerHolderIsFenced(t *testing.T) {
+	t.Parallel()
+	onClusters(t, func(t *testing.T, c *cluster) {
+		plain := c.kafka
+		m := newMemory(1)
+		one, two := m.instance(), m.instance()
+		two.greedy = true
+		c.fill(m, 50, 7)
+		w := newWire()
+		late := w.strike(kmsg.EndTxn, heldUp)
+		c.kafka.Dial = w.dial
+		r := c.start(one)
+		<-late.fired
+		c.kafka = plain
+		c.fill(m, 50, 7)
+		c.start(two)
+		c.allSent(m)
+		close(late.release)
+		eventually(t, "the late commit is refused", func() bool { return r.value("comptoir_outbox_errors_total", stepCommit) == 1 })
+		if again := c.verify(m); again != 0 {
+			t.Errorf("%d messages of the fenced holder were committed", again)
+		}
+	})
+}
+
+// TestFencedProducerCannotWrite: the same, before the first record is written.
+func TestFencedProducerCannotWrite(t *testing.T) {
+	t.Parallel()
+	onClusters(t, func(t *testing.T, c *cluster) {
+		ctx := context.Background()
+		former, err := openProducer(ctx, c.kafka, c.tag+"x", transactionTimeout, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer former.close()
+		msg := func(value string) []orderdb.Message {
+			return []orderdb.Message{{Number: 1, Topic: c.n("a"), Key: []byte("k"), Value: []byte(value), At: time.Now()}}
+		}
+		if _, _, err := former.send(ctx, msg("1")); err != nil {
+			t.Fatal(err)
+		}
+		next, err := openProducer(ctx, c.kafka, c.tag+"x", transactionTimeout, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer next.close()
+		if _, _, err := former.send(ctx, msg("late")); !isFenced(err) {
+			t.Errorf("the former producer got %v, want to be fenced", err)
+		}
+		if _, _, err := next.send(ctx, msg("2")); err != nil {
+			t.Error(err)
+		}
+		var got string
+		for _, r := range c.committed(c.n("a")) {
+			got += string(r.Value) + " "
+		}
+		if got != "1 2 " {
+			t.Errorf("committed %q, want 1 and 2", got)
+		}
+	})
+}
+
+// TestTakeoverOfAnOpenTransaction: who dies with a transaction open leaves
+// nothing behind, and nobody waits for its timeout.
+func TestTakeoverOfAnOpenTransaction(t *testing.T) {
+	t.Parallel()
+	onClusters(t, func(t *testing.T, c *cluster) {
+		plain := c.kafka
+		m := newMemory(1)
+		one := m.instance()
+		c.fill(m, 50, 7)
+		w := newWire()
+		late := w.strike(kmsg.EndTxn, heldUp)
+		c.kafka.Dial = w.dial
+		c.start(one)
+		<-late.fired
+		one.die()
+		w.cut()
+		defer close(late.release)
+		c.kafka = plain
+		began := time.Now()
+		c.start(m.instance())
+		c.allSent(m)
+		if again := c.verify(m); again != 0 {
+			t.Errorf("%d messages of the dead holder were committed", again)
+		}
+		t.Logf("taken over and sent after %v", time.Since(began))
+	})
+}
+
+func TestRefusedMessages(t *testing.T) {
+	t.Parallel()
+	onClusters(t, func(t *testing.T, c *cluster) {
+		m := newMemory(1)
+		c.fill(m, 130, 7)
+		big := bytes.Repeat([]byte("x"), 2<<20)
+		m.add(orderdb.Message{Topic: c.n("a"), Key: []byte("big"), Value: big})
+		c.fill(m, 20, 7)
+		bad := "no topic!"
+		if c.fake != nil { // which calls such a name unknown, not invalid
+			c.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: bad, Err: kerr.InvalidTopicException, Count: -1})
+		}
+		m.add(orderdb.Message{Topic: bad, Key: []byte("bad")})
+		c.fill(m, 150, 7)
+		r := c.start(m.instance())
+		eventually(t, "all but two are sent", func() bool { return m.unsent() == 2 })
+		c.fill(m, 50, 7)
+		eventually(t, "those after them too", func() bool { return m.unsent() == 2 })
+		if n := r.value("comptoir_outbox_refused_total", ""); n != 2 {
+			t.Errorf("%v refused messages counted, want 2", n)
+		}
+		if n := r.log.count("level=ERROR"); n != 2 || r.log.count("number=131") != 1 || r.log.count("number=152") != 1 {
+			t.Errorf("%d errors logged, want one for each", n)
+		}
+		if err := r.Health(); err != nil {
+			t.Error(err)
+		}
+		r.stop()
+		// The next one tries again.
+		r = c.start(m.instance())
+		eventually(t, "it is refused again", func() bool { return r.value("comptoir_outbox_refused_total", "") == 2 })
+		r.stop()
+		m.mu.Lock()
+		kept := m.rows[:0:0]
+		for _, row := range m.rows {
+			if row.sent {
+				kept = append(kept, row)
+			}
+		}
+		m.rows = kept
+		m.mu.Unlock()
+		if again := c.verify(m); again != 0 {
+			t.Errorf("%d messages were sent again", again)
+		}
+	})
+}

@@ -1,0 +1,273 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/comptoir/comptoir/commerce/orderdb"
+)
+
+const (
+	// maxBatch is the most messages of a transaction, and firstBatch of the first
+	// one: after a long outage rows may be many and large, so their size is
+	// learned before thousands of them are read into memory.
+	maxBatch   = 1000
+	firstBatch = 100
+	// largeBatch is the size, in bytes of keys and values, above which the next
+	// batch has half the messages.
+	largeBatch = 8 << 20
+
+	// An idle shard is looked at after pollMin, then less and less often: the
+	// database wakes us, but may not know of what another process wrote. It waits
+	// at most pollFactor times as long.
+	pollMin    = 50 * time.Millisecond
+	pollFactor = 10
+
+	// After an error the next try waits backoffMin, doubled each time.
+	backoffMin = 100 * time.Millisecond
+	backoffMax = 2 * time.Second
+
+	// A transaction costs about the same however few messages it has, so the next
+	// one waits paceFactor times as long as the last one took, at most paceMax,
+	// unless a full batch is there. After a pause a message goes at once.
+	paceFactor = 2
+	paceMax    = 10 * time.Millisecond
+)
+
+// shard is a shard that we hold. One goroutine works it.
+type shard struct {
+	relay  *Relay
+	number int
+	lock   orderdb.Lock
+	wake   chan struct{} // holds at most one
+	giveUp chan struct{} // closed by release
+
+	// Of the goroutine:
+	limit   int            // of the next batch
+	refused map[int64]bool // numbers that Kafka does not take
+	failed  int            // tries in a row
+}
+
+func newShard(r *Relay, number int, lock orderdb.Lock) *shard {
+	return &shard{
+		relay: r, number: number, lock: lock, limit: firstBatch, refused: map[int64]bool{},
+		wake: make(chan struct{}, 1), giveUp: make(chan struct{}),
+	}
+}
+
+// release asks for the end after the transaction in hand. It is called once, by
+// the goroutine that shares.
+func (s *shard) release() { close(s.giveUp) }
+
+// ending says whether the shard is being given up, for whatever reason.
+func (s *shard) ending() bool {
+	select {
+	case <-s.giveUp:
+	case <-s.lock.Lost():
+	case <-s.relay.quit:
+	default:
+		return false
+	}
+	return true
+}
+
+// run works the shard until it is released or lost, or the relay stops.
+func (s *shard) run() {
+	ctx, cancel := context.WithCancel(s.relay.ctx)
+	defer cancel()
+	s.relay.wg.Go(func() {
+		select {
+		case <-s.giveUp:
+		case <-s.relay.quit:
+		case <-s.lock.Lost():
+			cancel() // somebody else may be at it
+			return
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(s.relay.grace):
+		case <-s.lock.Lost():
+		case <-ctx.Done():
+		}
+		cancel()
+	})
+	for !s.ending() {
+		err := s.session(ctx)
+		var refused *refusedError
+		switch {
+		case err == nil:
+		case errors.As(err, &refused):
+			s.passOver(refused)
+		case !s.ending():
+			s.relay.isTroubled(s.number, err)
+			wait := s.backoff()
+			if isFenced(err) {
+				// If somebody else works the shard, the database is about to
+				// tell us that it is lost: not to fence them in turn.
+				wait = backoffMax
+			}
+			s.sleep(ctx, wait)
+		}
+	}
+}
+
+// session makes a producer, which fences whoever had the shard before, and sends
+// what is unsent until it is asked to end (nil) or something fails. After a
+// failure nothing is known but what the database says: the producer is thrown
+// away, and the next session begins by reading.
+func (s *shard) session(ctx context.Context) error {
+	outages := s.relay.outages.Count()
+	p, err := openProducer(ctx, s.relay.cfg.Kafka, s.relay.transactionalID(s.number), s.relay.timeout, s.relay.log, &s.relay.outages)
+	if err != nil {
+		s.relay.metrics.errors.WithLabelValues(stepOpen).Inc()
+		return err
+	}
+	defer p.close()
+	poll := s.relay.poll
+	for {
+		if s.relay.outages.Count() != outages {
+			return nil // what the last transaction left there is looked at first
+		}
+		began := time.Now()
+		n, more, err := s.turn(ctx, p)
+		if err != nil {
+			return err
+		}
+		s.failed = 0
+		s.relay.isWell(s.number)
+		if s.ending() {
+			return nil
+		}
+		if more {
+			continue
+		}
+		if n > 0 {
+			poll = s.relay.poll
+			s.sleep(ctx, min(paceFactor*time.Since(began), paceMax))
+		}
+		select {
+		case <-s.giveUp:
+		case <-s.relay.quit:
+		case <-ctx.Done():
+		case <-s.wake:
+			poll = s.relay.poll
+		case <-time.After(poll):
+			poll = min(2*poll, pollFactor*s.relay.poll)
+		}
+		if s.ending() {
+			return nil
+		}
+	}
+}
+
+// turn sends one batch: n messages, and more are there if more is true.
+func (s *shard) turn(ctx context.Context, p *producer) (n int, more bool, err error) {
+	limit := s.limit + len(s.refused)
+	msgs, err := s.relay.cfg.DB.Unsent(ctx, s.number, limit)
+	if err != nil {
+		s.relay.metrics.errors.WithLabelValues(stepRead).Inc()
+		return 0, false, fmt.Errorf("read the outbox: %w", err)
+	}
+	more = len(msgs) == limit
+	msgs = slices.DeleteFunc(msgs, func(m orderdb.Message) bool { return s.refused[m.Number] })
+	if len(msgs) > s.limit {
+		msgs = msgs[:s.limit]
+	}
+	if len(msgs) == 0 {
+		return 0, false, nil
+	}
+	began := time.Now()
+	records, step, err := p.send(ctx, msgs)
+	if err != nil {
+		s.relay.metrics.errors.WithLabelValues(step).Inc()
+		return 0, false, err
+	}
+	s.relay.metrics.transaction.Observe(time.Since(began).Seconds())
+	s.relay.metrics.batch.Observe(float64(len(msgs)))
+	s.relay.metrics.sent.Add(float64(len(msgs)))
+	if s.relay.cfg.Sent != nil {
+		for i, m := range msgs {
+			s.relay.cfg.Sent(m, records[i], began)
+		}
+	}
+	if err := s.mark(ctx, msgs); err != nil {
+		return 0, false, err
+	}
+	s.learn(msgs)
+	return len(msgs), more, nil
+}
+
+// mark marks what was committed as sent, and does not give up while the shard is
+// ours: to read again before would be to send it all again.
+func (s *shard) mark(ctx context.Context, msgs []orderdb.Message) error {
+	numbers := make([]int64, len(msgs))
+	for i, m := range msgs {
+		numbers[i] = m.Number
+	}
+	for {
+		err := s.relay.cfg.DB.Sent(ctx, numbers)
+		if err == nil {
+			return nil
+		}
+		s.relay.metrics.errors.WithLabelValues(stepMark).Inc()
+		err = fmt.Errorf("mark messages as sent: %w", err)
+		if ctx.Err() != nil {
+			return err
+		}
+		s.relay.isTroubled(s.number, err)
+		// Not s.sleep: an orderly end waits for the mark, until the grace is over.
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(s.backoff()):
+		}
+	}
+}
+
+// learn sets the size of the next batch after one that went well.
+func (s *shard) learn(msgs []orderdb.Message) {
+	size := 0
+	for _, m := range msgs {
+		size += len(m.Key) + len(m.Value)
+	}
+	if size > largeBatch {
+		s.limit = max(1, len(msgs)/2)
+		return
+	}
+	s.limit = min(2*s.limit, maxBatch)
+}
+
+// passOver narrows down which message it is that Kafka refuses: a batch with one
+// is tried again by halves, and a message that is refused alone is left out from
+// now on. It stays unsent in the database, and is tried again by the next holder.
+func (s *shard) passOver(refused *refusedError) {
+	if len(refused.messages) > 1 {
+		s.limit = len(refused.messages) / 2
+		return
+	}
+	m := refused.messages[0]
+	s.refused[m.Number] = true
+	s.relay.metrics.refused.Inc()
+	s.relay.log.Error("kafka refuses a message of the outbox; it is passed over until the next start",
+		"number", m.Number, "topic", m.Topic, "shard", s.number, "error", refused.err)
+}
+
+// backoff is how long to wait after another failure.
+func (s *shard) backoff() time.Duration {
+	s.failed++
+	return min(backoffMin<<min(s.failed-1, 10), backoffMax)
+}
+
+// sleep waits, or less if the shard is to be given up.
+func (s *shard) sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-s.giveUp:
+	case <-s.relay.quit:
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

@@ -1,0 +1,323 @@
+package track
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/comptoir/comptoir/commerce/orderdb"
+)
+
+// protocolName is our own, so that a console consumer started with our group is
+// refused instead of being given a partition.
+const protocolName = "comptoir-track"
+
+type balancer struct{ kgo.GroupBalancer }
+
+func (balancer) ProtocolName() string { return protocolName }
+
+const (
+	// pollRecords is the most records of one batch.
+	pollRecords = 2000
+	// drainWait is how long after the last record the input counts as dry, which
+	// commits to Kafka.
+	drainWait = 50 * time.Millisecond
+	// commitInterval bounds how far Kafka's offsets trail under load.
+	commitInterval = time.Second
+	// offsetsTimeout bounds one commit. Its failure costs nothing: the database's
+	// positions rule, and a later commit makes up for it.
+	offsetsTimeout = 5 * time.Second
+)
+
+// session is one membership in the group. Partitions come and go in the
+// client's callbacks; batches are read by the session's goroutine while the one
+// before is applied by another; the watch looks at the topics.
+type session struct {
+	t    *Tracker
+	cl   *kgo.Client
+	ctx  context.Context
+	fail context.CancelCauseFunc
+	// poke makes the watch look at once.
+	poke chan struct{}
+
+	mu     sync.Mutex
+	open   map[orderdb.Partition]*openPartition
+	flight *flight // what is being applied, nil if nothing is
+}
+
+// openPartition is a partition that may be tracked. A revoked and returned one
+// is another object, which tells records of before from those of after. Fields
+// without a lock belong to the session's goroutine.
+type openPartition struct {
+	topic  [16]byte
+	stored orderdb.Position // in the database, once the batch under way is
+	read   atomic.Int64     // behind the last record read, markers included
+	// applied is where the database is, trailing markers included; committed is
+	// what the group was told.
+	applied, committed int64
+}
+
+func (p *openPartition) dirty() bool { return p.applied > p.committed }
+
+func (t *Tracker) session() error {
+	s := &session{t: t, open: make(map[orderdb.Partition]*openPartition), poke: make(chan struct{}, 1)}
+	s.ctx, s.fail = context.WithCancelCause(t.soft)
+	defer s.fail(nil)
+	var err error
+	if s.cl, err = t.cfg.Kafka.New(s.options()...); err != nil {
+		return err
+	}
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		s.watch()
+	}()
+	err = s.loop()
+	if cause := context.Cause(s.ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	s.fail(nil) // callbacks that wait for the database end now
+	s.commit(t.hard)
+	leave, cancel := context.WithTimeout(t.hard, offsetsTimeout)
+	defer cancel()
+	if e := s.cl.LeaveGroupContext(leave); e != nil && t.hard.Err() == nil {
+		t.log.Warn("cannot leave the consumer group", "error", e)
+	}
+	s.cl.Close()
+	<-watched
+	return err
+}
+
+func (s *session) options() []kgo.Opt {
+	return []kgo.Opt{
+		kgo.ConsumerGroup(Group),
+		kgo.Balancers(balancer{kgo.CooperativeStickyBalancer()}),
+		kgo.ConsumeTopics(topics...),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		// Markers at the end of a partition must be seen, or the group would show
+		// a lag of one for ever.
+		kgo.KeepControlRecords(),
+		kgo.DisableAutoCommit(),
+		kgo.SessionTimeout(10 * time.Second),
+		kgo.HeartbeatInterval(s.t.cfg.checkInterval),
+		// New topics and partitions are found by this.
+		kgo.MetadataMaxAge(s.t.cfg.checkInterval),
+		// A log that went back is told by records that come again: see take.
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxBytes(16 << 20),
+		// Partitions that are new to us wait for the fetch under way.
+		kgo.FetchMaxWait(500 * time.Millisecond),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, added map[string][]int32) {
+			if len(added) == 0 {
+				s.t.health.set(causeMember, nil)
+			}
+		}),
+		kgo.OnPartitionsRevoked(s.revoked),
+		kgo.OnPartitionsLost(s.revoked),
+		kgo.AdjustFetchOffsetsFn(s.assigned),
+		kgo.WithHooks(memberHook{s.t}),
+	}
+}
+
+// memberHook hears why the group does not have us.
+type memberHook struct{ t *Tracker }
+
+var _ kgo.HookGroupManageError = memberHook{}
+
+// OnGroupManageError is called when a membership ends by an error.
+func (h memberHook) OnGroupManageError(err error) {
+	if h.t.soft.Err() == nil && !errors.Is(err, context.Canceled) {
+		h.t.health.set(causeMember, err)
+	}
+}
+
+// assigned decides where partitions that came to us begin: where the database
+// says, whatever the group's offsets are. It runs in the client's own goroutine
+// while heartbeats go on, so that a database that is down costs neither the
+// membership nor our other partitions; ctx ends when the group rebalances.
+func (s *session) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	var topics []string
+	for topic := range offsets {
+		topics = append(topics, topic)
+	}
+	if len(topics) == 0 {
+		return offsets, nil
+	}
+	err := retry(ctx, func(ctx context.Context) error {
+		at, err := s.t.place(ctx, topics)
+		if err != nil {
+			return err
+		}
+		for topic, parts := range offsets {
+			for n := range parts {
+				if _, ok := at[orderdb.Partition{Topic: topic, Partition: n}]; !ok {
+					err := fmt.Errorf("topic %s partition %d has no leader that answers", topic, n)
+					s.t.health.set(causeMember, err)
+					return err
+				}
+			}
+		}
+		s.take(offsets, at)
+		s.t.health.set(causeMember, nil)
+		return nil
+	})
+	return offsets, err
+}
+
+// take opens the partitions of offsets, and puts there where they begin.
+func (s *session) take(offsets map[string]map[int32]kgo.Offset, at map[orderdb.Partition]placed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for topic, parts := range offsets {
+		for n, group := range parts {
+			tp := orderdb.Partition{Topic: topic, Partition: n}
+			a := at[tp]
+			p := &openPartition{topic: a.topic, stored: a.stored, applied: a.next, committed: group.EpochOffset().Offset}
+			p.read.Store(a.next)
+			if p.committed > a.end {
+				p.committed = -1 // of a log that is no more
+			}
+			parts[n] = kgo.NewOffset().At(a.next)
+			s.open[tp] = p
+			s.t.log.Debug("partition opened", "topic", topic, "partition", n, "offset", a.next)
+		}
+	}
+}
+
+// revokeWait is how long a revoked partition waits for the batch under way, so
+// that who gets it next finds the positions where we left them. One that takes
+// longer is fenced by the positions themselves.
+const revokeWait = 3 * time.Second
+
+func (s *session) revoked(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
+	s.mu.Lock()
+	for topic, parts := range lost {
+		for _, n := range parts {
+			delete(s.open, orderdb.Partition{Topic: topic, Partition: n})
+		}
+	}
+	f := s.flight
+	s.mu.Unlock()
+	if f == nil {
+		return
+	}
+	timer := time.NewTimer(revokeWait)
+	defer timer.Stop()
+	select {
+	case <-f.done:
+	case <-timer.C:
+	}
+}
+
+// loop reads batches, and applies each while it reads the next.
+func (s *session) loop() error {
+	lastCommit := time.Now()
+	var f *flight
+	for s.ctx.Err() == nil {
+		fetches := s.poll(f)
+		if fetches.IsClientClosed() {
+			return errors.New("kafka client closed")
+		}
+		fetches.EachError(func(_ string, _ int32, err error) {
+			if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+				s.look()
+			}
+		})
+		next, back := s.index(fetches)
+		dry := f == nil && next == nil
+		if f != nil && (next != nil || back != nil || f.landed()) {
+			if err := s.land(f); err != nil {
+				return err
+			}
+			f = nil
+		}
+		switch {
+		case back != nil:
+			return s.wentBack(back)
+		case next != nil && next.empty():
+			next.advance()
+		case next != nil:
+			f = s.launch(next)
+		}
+		if dry || time.Since(lastCommit) > commitInterval {
+			s.commit(s.ctx)
+			lastCommit = time.Now()
+		}
+	}
+	if f != nil {
+		return s.land(f)
+	}
+	return nil
+}
+
+// poll waits for records, for the batch under way to be applied, or for the
+// input to be dry while the group is to be told something.
+func (s *session) poll(f *flight) kgo.Fetches {
+	wait := time.Minute
+	if f == nil && s.dirty() {
+		wait = drainWait
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, wait)
+	defer cancel()
+	if f != nil {
+		defer context.AfterFunc(f.landing, cancel)()
+	}
+	return s.cl.PollRecords(ctx, pollRecords)
+}
+
+func (s *session) dirty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.open {
+		if p.dirty() {
+			return true
+		}
+	}
+	return false
+}
+
+// look makes the watch look at the topics soon.
+func (s *session) look() {
+	select {
+	case s.poke <- struct{}{}:
+	default:
+	}
+}
+
+// commit tells Kafka how far the partitions are.
+func (s *session) commit(ctx context.Context) {
+	offsets := make(map[string]map[int32]kgo.EpochOffset)
+	was := make(map[*openPartition]int64)
+	s.mu.Lock()
+	for tp, p := range s.open {
+		if !p.dirty() {
+			continue
+		}
+		if offsets[tp.Topic] == nil {
+			offsets[tp.Topic] = make(map[int32]kgo.EpochOffset)
+		}
+		offsets[tp.Topic][tp.Partition] = kgo.EpochOffset{Epoch: -1, Offset: p.applied}
+		was[p] = p.applied
+	}
+	s.mu.Unlock()
+	if len(offsets) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, offsetsTimeout)
+	defer cancel()
+	if err := commitOffsets(ctx, s.cl, offsets); err != nil {
+		s.t.log.Debug("offsets not committed to kafka, trying again later", "error", err)
+		return
+	}
+	for p, at := range was {
+		p.committed = at
+	}
+}
