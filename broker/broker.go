@@ -59,6 +59,7 @@ type Broker struct {
 	ln      *listener
 	dir     *directory
 	addr    string
+	unclean bool
 
 	closeOnce sync.Once
 	closeErr  error
@@ -122,7 +123,7 @@ func Open(cfg Config) (*Broker, error) {
 		}
 		return nil, errors.Join(fmt.Errorf("read %s: %w", dir.data(), err), ln.Close(), dir.release())
 	}
-	b := &Broker{cluster: cluster, ln: ln, dir: dir, addr: ln.Addr().String()}
+	b := &Broker{cluster: cluster, ln: ln, dir: dir, addr: ln.Addr().String(), unclean: unclean}
 	cluster.ControlKey(int16(kmsg.Metadata), b.createMissing)
 	cluster.ControlKey(int16(kmsg.ListGroups), foldGroupTypes)
 	log.Info("broker ready", "addr", b.addr, "dir", dir.path)
@@ -148,6 +149,10 @@ func (b *Broker) createMissing(req kmsg.Request) (kmsg.Response, error, bool) {
 
 // Addr returns the address clients connect to, with the port in use.
 func (b *Broker) Addr() string { return b.addr }
+
+// Unclean says whether the directory's last broker was not closed: what it had
+// acknowledged in its last moments may be gone.
+func (b *Broker) Unclean() bool { return b.unclean }
 
 // DialContext connects a client of this process without going through the
 // network stack; network and address are not looked at. It fits kgo.Dialer.

@@ -19,25 +19,25 @@ import (
 
 // Roles are the parts of Comptoir that an instance runs unless it is told
 // otherwise, in the order of an order's way.
-var Roles = []string{"anomalies", "stock", "paiement", "facturation", "notification", "connect"}
+var Roles = []string{"api", "relais", "anomalies", "stock", "paiement", "facturation", "notification", "suivi", "connect"}
 
 // Extra are roles that run only when they are named.
 var Extra = []string{"expedition"}
 
 // reserved are the names of roles that are not built yet.
-var reserved = []string{"api", "relais", "suivi", "console", "audit"}
+var reserved = []string{"console", "audit"}
 
 // Config is the one configuration tree. Default gives every value; a YAML file,
 // the environment (COMPTOIR_ and the path in capitals, joined by _) and flags
 // change some of them, in rising precedence.
 type Config struct {
 	DataDir      string    `yaml:"data_dir" doc:"Folder of all local state; one process at a time."`
-	HTTP         string    `yaml:"http" doc:"Address of the HTTP listener: probes, metrics, connectors; port 0 takes a free one."`
+	HTTP         string    `yaml:"http" doc:"Address of the HTTP listener: order API, probes, metrics, connectors; port 0 takes a free one."`
 	Kafka        string    `yaml:"kafka" doc:"Address of the embedded broker (up only), loopback."`
 	Connect      string    `yaml:"connect" doc:"Address of the Kafka Connect REST API."`
 	Brokers      []string  `yaml:"brokers" doc:"Kafka cluster to use (serve), host:port each."`
-	Database     string    `yaml:"database" doc:"Reserved for the order database, not used yet."`
-	Roles        []string  `yaml:"roles" doc:"What this instance runs: anomalies, stock, paiement, facturation, notification, connect; and expedition, which runs only when it is named. Empty: all but expedition."`
+	Database     string    `yaml:"database" doc:"URL of the order database (serve), PostgreSQL 15 or later: needed by the roles api, relais and suivi. up keeps it in commandes.db of data_dir."`
+	Roles        []string  `yaml:"roles" doc:"What this instance runs: api, relais, anomalies, stock, paiement, facturation, notification, suivi, connect; and expedition, which runs only when it is named. Empty: all but expedition."`
 	Sync         string    `yaml:"sync" doc:"When the embedded broker forces records to the disk: commit (before each acknowledgement) or interval (left to the operating system)."`
 	Catalogue    string    `yaml:"catalogue" doc:"File of products and stock to load at start, JSON or CSV."`
 	LogFormat    string    `yaml:"log_format" doc:"text or json."`
@@ -50,6 +50,13 @@ type Config struct {
 	Facturation  Invoicing `yaml:"facturation"`
 	Identite     Identity  `yaml:"identite"`
 	Stream       Stream    `yaml:"stream"`
+	Traces       Traces    `yaml:"traces"`
+}
+
+// Traces says where spans of OpenTelemetry go.
+type Traces struct {
+	OTLP        string  `yaml:"otlp" doc:"URL of a collector for OTLP by HTTP, such as http://127.0.0.1:4318. Empty: no traces."`
+	Echantillon float64 `yaml:"echantillon" doc:"Share of the traces begun here that are recorded, 0 to 1."`
 }
 
 // Anomalies are the thresholds of alerts.
@@ -114,6 +121,7 @@ func Default() Config {
 			MinCommitInterval: Duration(10 * time.Millisecond),
 			BufferBytes:       16 << 20,
 		},
+		Traces: Traces{Echantillon: 1},
 	}
 }
 

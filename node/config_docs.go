@@ -40,6 +40,8 @@ func typeName(v reflect.Value) string {
 		return "true or false"
 	case int:
 		return "whole number"
+	case float64:
+		return "number"
 	}
 	return "text"
 }

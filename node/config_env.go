@@ -95,6 +95,12 @@ func (f field) set(s string) error {
 			return fmt.Errorf("%q is no whole number", s)
 		}
 		f.v.SetInt(int64(n))
+	case reflect.Float64:
+		n, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return fmt.Errorf("%q is no number", s)
+		}
+		f.v.SetFloat(n)
 	case reflect.Slice:
 		f.v.Set(reflect.ValueOf(SplitList(s)))
 	default:

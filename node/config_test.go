@@ -145,7 +145,7 @@ func TestValidateNamesThePath(t *testing.T) {
 		"brokers[0]":                    func(c *Config) { c.Brokers = []string{"a:0"} },
 		"database":                      func(c *Config) { c.Database = "mysql://x" },
 		"roles[1]":                      func(c *Config) { c.Roles = []string{"stock", "cook"} },
-		"roles[0]":                      func(c *Config) { c.Roles = []string{"suivi"} },
+		"roles[0]":                      func(c *Config) { c.Roles = []string{"console"} },
 		"sync":                          func(c *Config) { c.Sync = "never" },
 		"log_format":                    func(c *Config) { c.LogFormat = "xml" },
 		"log_level":                     func(c *Config) { c.LogLevel = "loud" },

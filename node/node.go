@@ -27,11 +27,16 @@ import (
 
 	"github.com/comptoir/comptoir/broker"
 	"github.com/comptoir/comptoir/commerce"
+	"github.com/comptoir/comptoir/commerce/api"
 	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/commerce/orderdb"
+	"github.com/comptoir/comptoir/commerce/relay"
+	"github.com/comptoir/comptoir/commerce/track"
 	"github.com/comptoir/comptoir/connect"
 	"github.com/comptoir/comptoir/connect/jdbc"
 	"github.com/comptoir/comptoir/internal/kclient"
 	"github.com/comptoir/comptoir/internal/lifecycle"
+	"github.com/comptoir/comptoir/internal/trace"
 	"github.com/comptoir/comptoir/internal/web"
 	"github.com/comptoir/comptoir/streams"
 	"github.com/comptoir/comptoir/streams/state"
@@ -46,6 +51,14 @@ type Node struct {
 	registry *prometheus.Registry
 	group    *lifecycle.Group
 	health   *web.Health
+
+	tracer      *trace.Tracer
+	database    orderdb.DB
+	stopPruning func()
+	api         *api.API
+	payloads    *track.Fetcher
+	tracker     *track.Tracker
+	relay       *relay.Relay
 
 	broker    *broker.Broker
 	kafka     kclient.Config
@@ -83,12 +96,28 @@ func build(cfg Config, embedded bool, log *slog.Logger) (*Node, error) {
 	n.group.Add("catalogue", lifecycle.Func(n.openCatalogue, nil))
 	n.group.Add("listeners", lifecycle.Func(n.listen, n.closeListeners))
 	n.group.Add("data directory", lifecycle.Func(n.openDir, n.closeDir))
+	n.group.Add("traces", lifecycle.Func(n.openTraces, func(ctx context.Context) error { return n.tracer.Stop(ctx) }))
 	if embedded {
 		n.group.Add("broker", lifecycle.Func(n.openBroker, n.closeBroker))
 	}
+	if cfg.needsDatabase() {
+		n.group.Add("database", lifecycle.Func(n.openDatabase, n.closeDatabase))
+		n.group.Add("prune", lifecycle.Func(n.startPrune, n.stopPrune))
+	}
 	n.group.Add("kafka", lifecycle.Func(n.openKafka, n.closeKafka))
 	n.group.Add("topics", lifecycle.Func(n.openTopics, nil))
+	if cfg.HasRole("api") {
+		n.group.Add("api", lifecycle.Func(n.openAPI, n.closeAPI))
+	}
+	if cfg.HasRole("suivi") {
+		// Before anything writes to a topic: what an embedded broker has lost is
+		// then seen.
+		n.group.Add("track", lifecycle.Func(n.startTrack, n.stopTrack))
+	}
 	n.group.Add("stages", lifecycle.Func(n.startStages, n.stopStages))
+	if cfg.HasRole("relais") {
+		n.group.Add("relay", lifecycle.Func(n.startRelay, n.stopRelay))
+	}
 	if cfg.HasRole("connect") {
 		n.group.Add("connect", lifecycle.Func(n.startConnect, n.stopConnect))
 	}
@@ -96,9 +125,9 @@ func build(cfg Config, embedded bool, log *slog.Logger) (*Node, error) {
 	n.group.Add("endpoints", lifecycle.Func(
 		func(context.Context) error { return WriteEndpoints(n.cfg.DataDir, n.endpoints) },
 		func(context.Context) error { return os.Remove(filepath.Join(n.cfg.DataDir, EndpointsFile)) }))
-	// Along the data: no new work, then the stages commit, then the sinks take
-	// what was committed, then the broker.
-	n.group.StopOrder("endpoints", "http", "stages", "connect", "kafka", "broker", "data directory")
+	// Along the data: no new work, then the outbox and the stages commit, then
+	// those take what was committed that only read, then the broker.
+	n.group.StopOrder("endpoints", "http", "relay", "stages", "track", "connect", "api", "kafka", "broker", "prune", "database", "data directory", "traces")
 	return n, nil
 }
 
@@ -134,6 +163,9 @@ func (n *Node) Groups() []string {
 	var groups []string
 	for _, s := range n.stages {
 		groups = append(groups, s.Group)
+	}
+	if n.cfg.HasRole("suivi") {
+		groups = append(groups, track.Group)
 	}
 	if n.embedded && n.cfg.HasRole("connect") {
 		groups = append(groups, "connect-"+archiveConnector)
@@ -298,6 +330,7 @@ func (n *Node) startStages(ctx context.Context) error {
 			ReplicationFactor: n.replication(),
 			// kfake starts a trimmed partition at 0 again after a restart.
 			KeepRepartitioned: n.embedded,
+			Trace:             n.processed(),
 			Metrics:           metrics, Logger: n.log,
 		})
 		if err != nil {
@@ -320,6 +353,14 @@ func (n *Node) startStages(ctx context.Context) error {
 		return errors.Join(err, n.stopStages(context.WithoutCancel(ctx)))
 	}
 	return nil
+}
+
+// processed is what the stages tell of traced records, nil without tracing.
+func (n *Node) processed() func(streams.Processed) {
+	if n.tracer == nil {
+		return nil
+	}
+	return func(p streams.Processed) { n.tracer.Processed(trace.Hop(p)) }
 }
 
 func (n *Node) stopStages(ctx context.Context) error {
@@ -365,6 +406,10 @@ func (n *Node) startHTTP(ctx context.Context) error {
 	mux.Handle("GET /metrics", web.MetricsHandler(n.registry, n.log))
 	chain := web.ChainConfig{Logger: n.log, Metrics: web.NewMetrics(n.registry), AllowedHosts: n.cfg.AllowedHosts}
 	paths := []string{"/livez", "/readyz", "/health", "/metrics"}
+	if n.api != nil {
+		paths = append(paths, "/commandes", "/produits", "/stock", "/openapi.yaml")
+		n.api.Register(mux)
+	}
 	if n.connect != nil {
 		paths = append(paths, "/connectors", "/connector-plugins")
 		h := n.connect.Handler()
@@ -376,7 +421,8 @@ func (n *Node) startHTTP(ctx context.Context) error {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		web.WriteJSON(w, http.StatusOK, map[string]any{"name": "comptoir", "paths": paths})
 	})
-	n.http = web.NewServer(web.ServerConfig{Listener: n.listeners.http, Logger: n.log, Handler: web.Chain(chain, web.Routes(mux))})
+	n.http = web.NewServer(web.ServerConfig{Listener: n.listeners.http, Logger: n.log,
+		Handler: n.tracer.HTTP(web.Chain(chain, web.Routes(mux)))})
 	if err := n.http.Start(ctx); err != nil {
 		return err
 	}
@@ -393,6 +439,9 @@ func (n *Node) startHTTP(ctx context.Context) error {
 
 func (n *Node) stopHTTP(ctx context.Context) error {
 	var errs []error
+	if n.api != nil {
+		errs = append(errs, n.api.Stop(ctx))
+	}
 	for _, s := range []*web.Server{n.http, n.connectHT} {
 		if s != nil {
 			errs = append(errs, s.Stop(ctx))
@@ -421,6 +470,15 @@ func (n *Node) checks() []web.Check {
 			return err
 		}})
 	}
+	if n.cfg.needsDatabase() {
+		checks = append(checks, started("database", func() bool { return n.database != nil }, func(ctx context.Context) error { return n.database.Ping(ctx) }))
+	}
+	if n.cfg.HasRole("relais") {
+		checks = append(checks, started("relais", func() bool { return n.relay != nil }, func(context.Context) error { return n.relay.Health() }))
+	}
+	if n.cfg.HasRole("suivi") {
+		checks = append(checks, started(track.Group, func() bool { return n.tracker != nil }, func(context.Context) error { return n.tracker.Health() }))
+	}
 	if n.cfg.HasRole("connect") {
 		checks = append(checks, web.Check{Name: "connect", Run: func(context.Context) error {
 			if n.connect == nil {
@@ -430,4 +488,14 @@ func (n *Node) checks() []web.Check {
 		}})
 	}
 	return checks
+}
+
+// started is a check of a part that may not be there yet.
+func started(name string, is func() bool, check func(context.Context) error) web.Check {
+	return web.Check{Name: name, Run: func(ctx context.Context) error {
+		if !is() {
+			return errors.New("not started yet")
+		}
+		return check(ctx)
+	}}
 }

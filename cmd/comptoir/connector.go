@@ -159,8 +159,8 @@ connection.url names another database.`,
 	return cmd
 }
 
-// maxConnector bounds a connector's file.
-const maxConnector = 1 << 20
+// maxFile bounds a file that is sent: 1 MiB, what the servers take.
+const maxFile = 1 << 20
 
 // inputName is what errors call a file.
 func inputName(file string) string {
@@ -180,12 +180,12 @@ func (a *app) readFile(name string) ([]byte, error) {
 		defer f.Close()
 		in = f
 	}
-	b, err := io.ReadAll(io.LimitReader(in, maxConnector+1))
+	b, err := io.ReadAll(io.LimitReader(in, maxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", inputName(name), err)
 	}
-	if len(b) > maxConnector {
-		return nil, failuref("%s is larger than %d bytes", inputName(name), maxConnector)
+	if len(b) > maxFile {
+		return nil, failuref("%s is larger than %d bytes", inputName(name), maxFile)
 	}
 	return b, nil
 }

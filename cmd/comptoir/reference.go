@@ -23,7 +23,7 @@ func reference(root *cobra.Command) string {
 		}
 	}
 	walk(root)
-	b.WriteString("\n## comptoir completion\n\nShell completion, for topics, groups and connectors too: `comptoir completion bash --help` (also zsh, fish, powershell) says how to install it.\n")
+	b.WriteString("\n## comptoir completion\n\nShell completion, for topics, groups, connectors, orders and products too: `comptoir completion bash --help` (also zsh, fish, powershell) says how to install it.\n")
 	return b.String()
 }
 

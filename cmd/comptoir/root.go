@@ -20,6 +20,7 @@ type app struct {
 
 	output  string // -o
 	brokers []string
+	api     string
 	connect string
 	dataDir string
 }
@@ -50,6 +51,9 @@ Data goes to standard output and everything else to standard error. Exit codes:
 		a.upCommand(),
 		a.serveCommand(),
 		a.topologyCommand(),
+		a.orderCommand(),
+		a.productCommand(),
+		a.stockCommand(),
 		a.topicCommand(),
 		a.groupCommand(),
 		a.produceCommand(),

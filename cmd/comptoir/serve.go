@@ -26,7 +26,7 @@ state is restored from the cluster when it is lost.
 
 SIGTERM stops it: /readyz fails for --drain-delay, then open transactions are
 committed and the groups are left, so that others take over at once.`,
-		Example: `  comptoir serve --brokers kafka-1:9092,kafka-2:9092 --data-dir /var/lib/comptoir
+		Example: `  comptoir serve --brokers kafka-1:9092,kafka-2:9092 --database postgres://comptoir:secret@db/commandes --data-dir /var/lib/comptoir
   comptoir serve --brokers 127.0.0.1:19092 --roles stock,paiement --http 127.0.0.1:0`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -36,6 +36,9 @@ committed and the groups are left, so that others take over at once.`,
 			}
 			if len(cfg.Brokers) == 0 {
 				return usagef("serve needs --brokers HOST:PORT,…: the Kafka cluster to use (`comptoir up` brings its own)")
+			}
+			if err := cfg.CheckDatabase(); err != nil {
+				return usagef("%v", err)
 			}
 			return a.serve(cmd.Context(), cfg)
 		},

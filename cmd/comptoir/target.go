@@ -27,6 +27,7 @@ type target struct {
 
 var (
 	kafkaTarget   = target{"--brokers", "COMPTOIR_BROKERS", func(e node.Endpoints) string { return e.Kafka }, "127.0.0.1:9092"}
+	apiTarget     = target{"--api", "COMPTOIR_API", func(e node.Endpoints) string { return e.HTTP }, "http://127.0.0.1:8080"}
 	connectTarget = target{"--connect", "COMPTOIR_CONNECT", func(e node.Endpoints) string { return e.Connect }, "http://127.0.0.1:8083"}
 )
 
@@ -40,6 +41,10 @@ func (a *app) brokersFlag(cmd *cobra.Command) {
 
 func (a *app) connectFlag(cmd *cobra.Command) {
 	cmd.PersistentFlags().StringVar(&a.connect, "connect", "", "`URL` of the Connect REST API (default: that of --data-dir, else "+connectTarget.fallback+")")
+}
+
+func (a *app) apiFlag(cmd *cobra.Command) {
+	cmd.PersistentFlags().StringVar(&a.api, "api", "", "`URL` of the order API (default: that of --data-dir, else "+apiTarget.fallback+")")
 }
 
 func (a *app) getenv(name string) string {

@@ -47,6 +47,7 @@ func (f *nodeFlags) common() {
 	f.text("catalogue", "", "JSON or CSV `FILE` of products and first stock to load", func(c *node.Config, v string) { c.Catalogue = v })
 	f.text("http", "", "`ADDR` of the HTTP listener (default 127.0.0.1:8080)", func(c *node.Config, v string) { c.HTTP = v })
 	f.text("connect", "", "`ADDR` of the Kafka Connect REST API (default 127.0.0.1:8083)", func(c *node.Config, v string) { c.Connect = v })
+	f.text("otlp", "", "`URL` of an OpenTelemetry collector for traces, OTLP by HTTP (default none)", func(c *node.Config, v string) { c.Traces.OTLP = v })
 	f.text("log-format", "", "text or json (default text)", func(c *node.Config, v string) { c.LogFormat = v })
 	level := "debug, info, warn or error (default info)"
 	if f.embedded {
@@ -160,7 +161,7 @@ func (a *app) up(ctx context.Context, cfg node.Config, withDemo bool) error {
 		if withDemo {
 			onTerminal, width, height := a.terminal()
 			_, err := demo.Run(ctx, demo.Config{
-				Kafka: n.Kafka(), Groups: n.Groups(), Archive: n.Archived,
+				Kafka: n.Kafka(), API: e.HTTP, Groups: n.Groups(), Archive: n.Archived,
 				Out: a.out, Terminal: onTerminal, Width: width, Height: height,
 			})
 			if ctx.Err() != nil {
@@ -236,6 +237,9 @@ func tryNext(cfg node.Config, e node.Endpoints, program string) string {
 	}
 	return fmt.Sprintf(`Try next, in another terminal:
 
+  # an order by HTTP, and its way, live
+  %[1]s order place --client LUCAS --amount 120.5 --product "PC Gamer" --id 990%[4]s
+  %[1]s order follow 990%[4]s
   # an order, as any Kafka producer would send it
   echo 'CLI-991:{"commandeId":991,"client":"LUCAS","montant":120.5,"produit":"PC Gamer"}' |
     %[1]s produce commandes.ecommerce --key-separator :%[4]s

@@ -25,9 +25,9 @@ type board struct {
 	byValue map[string]*progress
 }
 
-func newBoard(series string) *board {
+func newBoard(series string, api bool) *board {
 	b := &board{series: series, byID: map[event.ID]*progress{}, byValue: map[string]*progress{}}
-	for _, o := range script(series) {
+	for _, o := range script(series, api) {
 		p := &progress{order: o}
 		b.orders = append(b.orders, p)
 		b.byID[o.id], b.byValue[string(o.value)] = p, p
@@ -46,6 +46,16 @@ func (b *board) sends() []int {
 		}
 	}
 	return append(first, again...)
+}
+
+// byHTTP counts the orders that go to the order API.
+func (b *board) byHTTP() (n int) {
+	for _, p := range b.orders {
+		if p.http {
+			n++
+		}
+	}
+	return n
 }
 
 // over says that every order has ended, as promised or otherwise.
@@ -97,6 +107,9 @@ func (b *board) judge(r *kgo.Record, h *hop) (*progress, error) {
 		p := b.byValue[string(r.Value)]
 		if p != nil {
 			h.kind, h.says = ordered, p.shows
+			if p.http {
+				h.says = "by HTTP, " + p.shows
+			}
 			if p.got[ordered] > 0 {
 				h.says = "the same record again"
 			}

@@ -48,7 +48,7 @@ func replay(b *board, f *pipeline, stopAfter int, crossed func(*progress, hop)) 
 }
 
 func TestEveryOrderEndsAsPromised(t *testing.T) {
-	b := newBoard("DEMO-T")
+	b := newBoard("DEMO-T", false)
 	if b.over() {
 		t.Error("over before it began")
 	}
@@ -109,7 +109,7 @@ func TestBrokenPromisesAreSeen(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			b := newBoard("DEMO-T")
+			b := newBoard("DEMO-T", false)
 			replay(b, &pipeline{spoil: tt.spoil}, -1, nil)
 			for _, p := range b.orders {
 				text := shortfall(p)
@@ -132,7 +132,7 @@ func TestBrokenPromisesAreSeen(t *testing.T) {
 
 // TestOthersRecordsAreLeftAlone: the topics belong to everybody.
 func TestOthersRecordsAreLeftAlone(t *testing.T) {
-	b := newBoard("DEMO-T")
+	b := newBoard("DEMO-T", false)
 	for _, topic := range append(slices.Clone(watched), "another.topic") {
 		for _, value := range []string{"", "not JSON", `{}`, `{"commandeId":991,"client":"LUCAS","montant":120.5,"produit":"PC Gamer"}`} {
 			if p, _ := b.fold(&kgo.Record{Topic: topic, Value: []byte(value)}, epoch); p != nil {
@@ -141,7 +141,7 @@ func TestOthersRecordsAreLeftAlone(t *testing.T) {
 		}
 	}
 	// A whole other run.
-	replay(newBoard("DEMO-U"), &pipeline{spoil: func(_ event.ID, answers []*kgo.Record) []*kgo.Record {
+	replay(newBoard("DEMO-U", false), &pipeline{spoil: func(_ event.ID, answers []*kgo.Record) []*kgo.Record {
 		for _, r := range answers {
 			if p, _ := b.fold(r, epoch); p != nil {
 				t.Errorf("%s of another run taken for %s", r.Value, p.id)
@@ -157,7 +157,7 @@ func TestOthersRecordsAreLeftAlone(t *testing.T) {
 }
 
 func TestStateOnTheWay(t *testing.T) {
-	b := newBoard("DEMO-T")
+	b := newBoard("DEMO-T", false)
 	var states []State
 	p := b.orders[0]
 	replay(b, &pipeline{}, 1, func(p *progress, _ hop) {

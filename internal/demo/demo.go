@@ -36,6 +36,9 @@ const (
 type Config struct {
 	// Kafka reaches the cluster. The public topics must exist.
 	Kafka kclient.Config
+	// API is the URL of the order API, by which half of the orders go. Empty
+	// sends all of them by Kafka.
+	API string
 	// Groups are the consumer groups whose lag is shown and must come to 0.
 	Groups []string
 	// Archive counts the archived rows of the invoices with the given numbers.
@@ -91,7 +94,7 @@ func Run(ctx context.Context, cfg Config) (Summary, error) {
 	if cfg.limit == 0 {
 		cfg.limit = defaultLimit
 	}
-	r := &run{cfg: cfg, board: newBoard(series(cfg.Now()))}
+	r := &run{cfg: cfg, board: newBoard(series(cfg.Now()), cfg.API != "")}
 	r.paint = newPainter(cfg, os.Getenv("NO_COLOR") != "")
 	if cfg.Terminal && (cfg.Height == 0 || cfg.Height > tableHeight(r.board)) {
 		r.view = &table{board: r.board, paint: r.paint}
@@ -185,9 +188,9 @@ func (r *run) cross(ctx context.Context) error {
 	return nil
 }
 
-// send produces the orders one after another, each acknowledged by all
-// replicas before the next, to the partition that Kafka's own producer would
-// choose for the key.
+// send sends the orders one after another, each acknowledged before the next:
+// by the order API, which answers when it is durable, or by all replicas of the
+// partition that Kafka's own producer would choose for the key.
 func (r *run) send(ctx context.Context, starts chan<- started) error {
 	cl, err := r.cfg.Kafka.New(
 		kgo.RequiredAcks(kgo.AllISRAcks()),
@@ -212,6 +215,12 @@ func (r *run) send(ctx context.Context, starts chan<- started) error {
 		case starts <- started{i, now}:
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+		if o.http {
+			if err := place(ctx, r.cfg.API, o); err != nil {
+				return err
+			}
+			continue
 		}
 		record := &kgo.Record{Topic: event.TopicOrders, Key: []byte(o.key), Value: o.value, Timestamp: now}
 		if err := cl.ProduceSync(ctx, record).FirstErr(); err != nil {

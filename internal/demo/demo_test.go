@@ -5,8 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -74,6 +78,72 @@ func TestRun(t *testing.T) {
 				t.Errorf("drawn in place: %v", drawn)
 			}
 		})
+	}
+}
+
+// fakeAPI answers as the order API does: what it accepts it brings to Kafka,
+// from sequence number refuse on it refuses.
+func fakeAPI(t *testing.T, kafka kclient.Config, refuse int64) (url string, accepted *atomic.Int64) {
+	t.Helper()
+	cl, err := kafka.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted = new(atomic.Int64)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		o, problems, _ := event.ParseOrder(nil, body, time.Now())
+		if err != nil || len(problems) > 0 || r.Method+r.URL.Path != "POST/commandes" || r.Header.Get("Content-Type") != "application/json" || accepted.Load() >= refuse {
+			w.WriteHeader(http.StatusConflict)
+			fmt.Fprint(w, `{"detail":"no such luck"}`)
+			return
+		}
+		if err := cl.ProduceSync(r.Context(), &kgo.Record{Topic: event.TopicOrders, Key: []byte(o.Customer.ID), Value: body}).FirstErr(); err != nil {
+			t.Error(err)
+		}
+		accepted.Add(1)
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, `{"commandeId":%s,"statut":"RECUE"}`, o.ID.AppendJSON(nil))
+	}))
+	t.Cleanup(func() { srv.Close(); cl.Close() })
+	return srv.URL, accepted
+}
+
+// TestRunByHTTP: with an order API half of the orders take that way, and all
+// end as promised.
+func TestRunByHTTP(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t)
+	(&pipeline{}).start(t, kafka)
+	url, accepted := fakeAPI(t, kafka, 10)
+	var out bytes.Buffer
+	s, err := Run(testContext(t), Config{Kafka: kafka, API: url, Groups: []string{fakeGroup}, Archive: allRows, Out: &out})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	if n := accepted.Load(); n != 10 {
+		t.Errorf("%d orders went by HTTP, want 10", n)
+	}
+	for _, o := range s.Outcomes {
+		if !o.Kept {
+			t.Errorf("%+v", o)
+		}
+	}
+	for _, want := range []string{"20 orders into commandes.ecommerce, 10 of them by HTTP", "by HTTP, a product by its name", ": a negative amount"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("nothing of %q in the output:\n%s", want, &out)
+		}
+	}
+}
+
+func TestRunSaysWhyTheAPIRefuses(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t)
+	(&pipeline{}).start(t, kafka)
+	url, _ := fakeAPI(t, kafka, 2)
+	_, err := Run(testContext(t), Config{Kafka: kafka, API: url, Out: &bytes.Buffer{}})
+	if err == nil || !strings.Contains(err.Error(), "-04 to "+url+"/commandes: 409 Conflict no such luck") {
+		t.Errorf("error %v", err)
 	}
 }
 

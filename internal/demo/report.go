@@ -10,8 +10,11 @@ import (
 )
 
 func (p *painter) title(b *board) {
-	p.print(
-		[]cell{{fmt.Sprintf("%s into %s, ids %s-01 to -%02d", plural(len(b.orders), "order"), event.TopicOrders, b.series, len(b.orders)), 0, bold}})
+	way := "into " + event.TopicOrders
+	if n := b.byHTTP(); n > 0 {
+		way = fmt.Sprintf("%s, %d of them by HTTP", way, n)
+	}
+	p.print([]cell{{fmt.Sprintf("%s %s, ids %s-01 to -%02d", plural(len(b.orders), "order"), way, b.series, len(b.orders)), 0, bold}})
 }
 
 func (p *painter) note(text string) { p.print([]cell{{text, 0, yellow}}) }

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -39,18 +40,36 @@ func TestCatalogue(t *testing.T) {
 // TestScriptKeepsItsWord judges the script by the one function that says what
 // is incoherent, and by the catalogue.
 func TestScriptKeepsItsWord(t *testing.T) {
-	orders := script("DEMO-T")
+	for _, api := range []bool{false, true} {
+		t.Run(fmt.Sprintf("api=%v", api), func(t *testing.T) { keepsItsWord(t, script("DEMO-T", api), api) })
+	}
+}
+
+func keepsItsWord(t *testing.T, orders []order, api bool) {
 	if len(orders) != 20 {
 		t.Errorf("%d orders, want 20", len(orders))
 	}
-	ended, twice := map[State]int{}, 0
+	ended, twice, byHTTP := map[State]int{}, 0, 0
+	ways := map[string]bool{}
 	sold := map[event.ID]int64{}
 	for _, o := range orders {
 		ended[o.want.state]++
 		if o.twice {
 			twice++
 		}
-		got, problems, _ := event.ParseOrder([]byte(o.key), o.value, time.Now())
+		key := []byte(o.key)
+		if o.http {
+			byHTTP++
+			key = nil // a request has none
+			if o.twice || o.want.state == Rejected {
+				t.Errorf("%s goes by HTTP: it would not be accepted as new", o.id)
+			}
+		}
+		if other, ok := ways[o.key]; ok && other != o.http {
+			t.Errorf("the orders of %s go two ways, in no order", o.key)
+		}
+		ways[o.key] = o.http
+		got, problems, _ := event.ParseOrder(key, o.value, time.Now())
 		if o.want.state == Rejected {
 			if len(problems) != 1 || problems[0].Code != o.want.reason {
 				t.Errorf("%s (%s): problems %v, want %s alone", o.id, o.shows, problems, o.want.reason)
@@ -88,6 +107,9 @@ func TestScriptKeepsItsWord(t *testing.T) {
 			t.Errorf("%s will end as %s %s, promised is %s %s", o.id, state, reason, o.want.state, o.want.reason)
 		}
 	}
+	if want := map[bool]int{true: len(orders) / 2}[api]; byHTTP != want {
+		t.Errorf("%d orders go by HTTP, want %d", byHTTP, want)
+	}
 	if twice != 1 {
 		t.Errorf("%d orders are sent twice, want 1", twice)
 	}
@@ -111,7 +133,7 @@ func TestSeries(t *testing.T) {
 		t.Errorf("two runs are called %s and %s", a, b)
 	}
 	seen := map[event.ID]bool{}
-	for _, o := range append(script(a), script(b)...) {
+	for _, o := range append(script(a, false), script(b, false)...) {
 		if seen[o.id] || !o.id.Valid() {
 			t.Errorf("id %s is invalid or taken", o.id)
 		}
@@ -121,6 +143,38 @@ func TestSeries(t *testing.T) {
 		}
 		if o.want.reason != event.CodeInvalidJSON && !json.Valid(o.value) {
 			t.Errorf("%s is not JSON", o.value)
+		}
+	}
+}
+
+func TestOrders(t *testing.T) {
+	a := Orders(7, 45)
+	if len(a) != 45 || len(Orders(7, 1)) != 1 {
+		t.Fatalf("%d orders, want 45", len(a))
+	}
+	ids := map[event.ID]bool{}
+	refused := 0
+	for _, o := range append(a, Orders(8, 45)...) {
+		if ids[o.ID] {
+			t.Errorf("id %s is taken", o.ID)
+		}
+		ids[o.ID] = true
+		got, problems, _ := event.ParseOrder(nil, o.Value, time.Now())
+		if coherent := len(problems) == 0; coherent != o.Coherent {
+			t.Errorf("%s is coherent: %v, said is %v", o.Value, coherent, o.Coherent)
+		}
+		if !o.Coherent {
+			refused++
+		} else if got.ID != o.ID || !strings.HasPrefix(string(got.Customer.ID), "CLI-") {
+			t.Errorf("%s is read as order %s of client %s", o.Value, got.ID, got.Customer.ID)
+		}
+	}
+	if refused != 2*9 {
+		t.Errorf("%d are incoherent, want 4 of 20", refused)
+	}
+	for i, o := range Orders(7, 20) {
+		if o.ID != a[i].ID || !slices.Equal(o.Value, a[i].Value) {
+			t.Errorf("the same seed gives %s and %s", a[i].Value, o.Value)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func golden(t *testing.T, name string, got []byte) {
 
 // report replays a run and writes all that Run writes, on a fixed clock.
 func report(cfg Config, noColour bool, f *pipeline, stopAfter int, missing []string) {
-	b := newBoard("DEMO-MI7E2XPN")
+	b := newBoard("DEMO-MI7E2XPN", false)
 	p := newPainter(cfg, noColour)
 	p.title(b)
 	var v view = &lines{paint: p}
@@ -103,7 +103,7 @@ func TestGolden(t *testing.T) {
 // on the way, one table is left.
 func TestTableIsRedrawnInPlace(t *testing.T) {
 	var out bytes.Buffer
-	b := newBoard("DEMO-T")
+	b := newBoard("DEMO-T", false)
 	tb := &table{board: b, paint: newPainter(Config{Terminal: true, Width: 110, Out: &out}, false)}
 	tb.paint.title(b)
 	tb.refresh()
