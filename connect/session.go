@@ -124,6 +124,8 @@ func (s *session) options() []kgo.Opt {
 		kgo.SessionTimeout(10 * time.Second),
 		kgo.HeartbeatInterval(3 * time.Second),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		// What is new to us waits for the fetch under way: Kafka's own default.
+		kgo.FetchMaxWait(500 * time.Millisecond),
 		kgo.OnPartitionsRevoked(s.revoked),
 		kgo.OnPartitionsLost(s.revoked),
 		kgo.OnOffsetsFetched(s.fetched),

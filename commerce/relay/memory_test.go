@@ -49,7 +49,7 @@ func (m *memory) add(msg orderdb.Message) {
 		msg.Value = fmt.Appendf(nil, "%s/%d", msg.Key, msg.Number)
 	}
 	if msg.At.IsZero() {
-		msg.At = time.UnixMilli(1_700_000_000_000 + msg.Number)
+		msg.At = time.Now() // an old one falls under Kafka's retention
 	}
 	m.rows = append(m.rows, &row{Message: msg, shard: int(h.Sum32() % uint32(m.shards))})
 	close(m.wake)

@@ -56,7 +56,7 @@ func freshDatabase(t *testing.T) string {
 // submitBoth submits a message to the database, and notes it in m for verify
 // once it is accepted. One caller per key, so that its order is known.
 func submitBoth(t *testing.T, db orderdb.DB, m *memory, topic, key, value string) {
-	msg := orderdb.Message{Topic: topic, Key: []byte(key), Value: []byte(value), At: time.UnixMilli(1_700_000_000_000)}
+	msg := orderdb.Message{Topic: topic, Key: []byte(key), Value: []byte(value), At: time.Now()}
 	_, err := db.Submit(context.Background(), orderdb.Submission{
 		Messages: []orderdb.Message{msg}, Answers: map[orderdb.Result]orderdb.Answer{orderdb.Created: {Status: 202}}, At: time.Now(),
 	})

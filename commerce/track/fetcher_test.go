@@ -72,7 +72,7 @@ func testFetch(t *testing.T, c *cluster) {
 			for p := range int32(3) {
 				for i := range 3 {
 					now = append(now, &kgo.Record{Topic: topic, Partition: p, Key: []byte("k"), Value: fmt.Appendf(nil, "%s %d %d %d", topic, p, batch, i),
-						Headers: []kgo.RecordHeader{{Key: event.HeaderOrder, Value: []byte("1")}}, Timestamp: time.UnixMilli(1_700_000_000_000)})
+						Headers: []kgo.RecordHeader{{Key: event.HeaderOrder, Value: []byte("1")}}, Timestamp: time.Now()})
 				}
 			}
 		}

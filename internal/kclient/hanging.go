@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 
 // EndHanging ends what the last transaction of a transactional id left hanging
 // in the partitions of the topics named. It must be called before the id is used
-// again (before InitProducerID), by the only one who uses it.
+// again (before InitProducerID), by the one who takes it over.
 //
 // A transaction hangs in a partition when the coordinator holds it for complete
 // and the partition has no marker of it: readers of committed records stand
@@ -28,34 +29,32 @@ import (
 // begins, so that its markers can be written after it (KIP-664).
 //
 // A cluster that does not offer what is needed, or does not allow it, is left as
-// it is, with a warning if something does hang.
+// it is.
 func EndHanging(ctx context.Context, cl *kgo.Client, id string, topics []string, log *slog.Logger) error {
 	adm := kadm.NewClient(cl)
 	txn, err := completed(ctx, cl, adm, id)
 	if err != nil || txn.ProducerID < 0 {
 		return ignoreUnable(fmt.Errorf("describe transaction %s: %w", id, err), err)
 	}
-	set := kadm.TopicsSet{}
-	for _, t := range topics {
-		set.Add(t)
-	}
-	described, err := adm.DescribeProducers(ctx, set)
-	if err != nil {
-		return ignoreUnable(fmt.Errorf("describe producers: %w", err), err)
-	}
-	var hanging []kadm.DescribedProducer
-	described.EachPartition(func(p kadm.DescribedProducersPartition) {
-		if p.Err != nil && ignoreUnable(p.Err, p.Err) != nil {
-			err = errors.Join(err, fmt.Errorf("describe producers of %s/%d: %w", p.Topic, p.Partition, p.Err))
-		}
-		if d, ok := p.ActiveProducers[txn.ProducerID]; ok && d.CurrentTxnStartOffset >= 0 {
-			hanging = append(hanging, d)
-		}
-	})
+	hanging, err := openIn(ctx, adm, txn.ProducerID, topics)
 	if err != nil || len(hanging) == 0 {
 		return err
 	}
-	if txn.State != "CompleteCommit" && txn.State != "CompleteAbort" {
+	known := txn.State == "CompleteCommit" || txn.State == "CompleteAbort"
+	if known && slices.ContainsFunc(hanging, func(h kadm.DescribedProducer) bool { return h.ProducerEpoch >= txn.ProducerEpoch }) {
+		// From transaction.version 2 on every end raises the epoch, so what has
+		// a lower one is over. This may also be the work of somebody who has the
+		// id still and began anew after we had asked: the fence tells.
+		var code int16
+		if code, err = initProducerID(ctx, cl, id, txn.TimeoutMillis); err != nil {
+			return err
+		}
+		known = code == 0
+		if hanging, err = stillOpen(ctx, adm, txn.ProducerID, topics, hanging); err != nil || len(hanging) == 0 {
+			return err
+		}
+	}
+	if !known {
 		log.Error("a transaction of ours hangs and its outcome is not known: readers stand still before it; end it with kafka-transactions abort",
 			"transactional_id", id, "state", txn.State, "topic", hanging[0].Topic, "partition", hanging[0].Partition, "offset", hanging[0].CurrentTxnStartOffset)
 		return nil
@@ -77,9 +76,53 @@ func EndHanging(ctx context.Context, cl *kgo.Client, id string, topics []string,
 	return nil
 }
 
+// openIn returns where a producer has an open transaction.
+func openIn(ctx context.Context, adm *kadm.Client, producer int64, topics []string) (open []kadm.DescribedProducer, err error) {
+	set := kadm.TopicsSet{}
+	for _, t := range topics {
+		set.Add(t)
+	}
+	described, err := adm.DescribeProducers(ctx, set)
+	if err != nil {
+		return nil, ignoreUnable(fmt.Errorf("describe producers: %w", err), err)
+	}
+	described.EachPartition(func(p kadm.DescribedProducersPartition) {
+		if p.Err != nil && ignoreUnable(p.Err, p.Err) != nil {
+			err = errors.Join(err, fmt.Errorf("describe producers of %s/%d: %w", p.Topic, p.Partition, p.Err))
+		}
+		if d, ok := p.ActiveProducers[producer]; ok && d.CurrentTxnStartOffset >= 0 {
+			open = append(open, d)
+		}
+	})
+	return open, err
+}
+
+// stillOpen returns those of before that have not ended since.
+func stillOpen(ctx context.Context, adm *kadm.Client, producer int64, topics []string, before []kadm.DescribedProducer) ([]kadm.DescribedProducer, error) {
+	now, err := openIn(ctx, adm, producer, topics)
+	return slices.DeleteFunc(now, func(n kadm.DescribedProducer) bool {
+		return !slices.ContainsFunc(before, func(b kadm.DescribedProducer) bool {
+			return b.Topic == n.Topic && b.Partition == n.Partition && b.CurrentTxnStartOffset == n.CurrentTxnStartOffset
+		})
+	}), err
+}
+
+// initProducerID takes the id over once, by a request of its own. If a
+// transaction is open it is fenced and its abort begun, which the code says
+// (CONCURRENT_TRANSACTIONS).
+func initProducerID(ctx context.Context, cl *kgo.Client, id string, timeoutMillis int32) (code int16, err error) {
+	req := kmsg.NewPtrInitProducerIDRequest()
+	req.TransactionalID, req.TransactionTimeoutMillis = &id, max(timeoutMillis, 1000)
+	req.ProducerID, req.ProducerEpoch = -1, -1
+	resp, err := req.RequestWith(ctx, cl)
+	if err != nil {
+		return 0, fmt.Errorf("take over transactional id %s: %w", id, err)
+	}
+	return resp.ErrorCode, nil
+}
+
 // completed returns the id's last transaction once it has ended; a ProducerID
-// below 0 if there was none. One that is still open is made to end: nobody else
-// uses the id.
+// below 0 if there was none. One that is still open is made to end.
 func completed(ctx context.Context, cl *kgo.Client, adm *kadm.Client, id string) (kadm.DescribedTransaction, error) {
 	for {
 		described, err := adm.DescribeTransactions(ctx, id)
@@ -95,13 +138,8 @@ func completed(ctx context.Context, cl *kgo.Client, adm *kadm.Client, id string)
 			return txn, txn.Err
 		case txn.Err != nil:
 		case txn.State == "Ongoing":
-			// Fences what is under way and has it aborted, which is answered
-			// with CONCURRENT_TRANSACTIONS. The id is taken over by a request
-			// after.
-			req := kmsg.NewPtrInitProducerIDRequest()
-			req.TransactionalID, req.TransactionTimeoutMillis = &id, max(txn.TimeoutMillis, 1000)
-			req.ProducerID, req.ProducerEpoch = -1, -1
-			if _, err := req.RequestWith(ctx, cl); err != nil {
+			// The id itself is taken over by a request after.
+			if _, err := initProducerID(ctx, cl, id, txn.TimeoutMillis); err != nil {
 				return txn, err
 			}
 		case txn.State == "PrepareCommit", txn.State == "PrepareAbort", txn.State == "PrepareEpochFence":

@@ -126,6 +126,7 @@ func hang(ctx context.Context, t *testing.T, cfg kclient.Config, adm *kadm.Clien
 	if err != nil {
 		t.Fatal(err)
 	}
+	ended(ctx, t, adm, id)
 	topics, err := adm.ListTopics(ctx, topic)
 	if err != nil {
 		t.Fatal(err)
@@ -151,6 +152,26 @@ func hang(ctx context.Context, t *testing.T, cfg kclient.Config, adm *kadm.Clien
 			// The switch has not reached the broker yet.
 		default:
 			t.Fatal(err)
+		}
+	}
+}
+
+// ended returns once the markers of the id's last transaction are written, which
+// is after it was answered.
+func ended(ctx context.Context, t *testing.T, adm *kadm.Client, id string) {
+	t.Helper()
+	for {
+		described, err := adm.DescribeTransactions(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(described[id].State, "Complete") {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the transaction stays %+v", described[id])
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }

@@ -279,7 +279,7 @@ func (c *checker) checkSequence() {
 // checkPositions: at rest every group stands at the end of everything it reads,
 // transaction markers included.
 func (c *checker) checkPositions() {
-	for _, behind := range open(c.h.Positions, c.h.Archived) {
+	for _, behind := range open(c.h.Positions, c.h.Archived, "") {
 		c.violation("lag 0", "%s", behind)
 	}
 }

@@ -17,6 +17,8 @@ type Config struct {
 	// Archive is where invoices are archived: the path of a SQLite file, or the
 	// URL of a PostgreSQL database. Empty: the archive is not checked.
 	Archive string
+	// Connector fills the archive. Empty: any one does.
+	Connector string
 	// ArchiveTable defaults to factures_ecommerce in SQLite, and to the table
 	// ecommerce of the schema factures in PostgreSQL.
 	ArchiveTable string

@@ -168,7 +168,7 @@ func positions(ctx context.Context, admin *kadm.Client) (found []Position, err e
 }
 
 // Settle returns once there is nothing more to come: every group stands at the
-// end of what it reads, some connector reads the invoices if an archive is
+// end of what it reads, the connector has read invoices if an archive is
 // given, and several looks in a row found the same ends. If ctx ends before,
 // the error names what was still open.
 func Settle(ctx context.Context, cfg Config) error {
@@ -189,7 +189,7 @@ func Settle(ctx context.Context, cfg Config) error {
 	for {
 		now, err := positions(ctx, admin)
 		if err == nil {
-			if behind = open(now, cfg.Archive != ""); len(behind) == 0 && slices.Equal(now, last) {
+			if behind = open(now, cfg.Archive != "", cfg.Connector); len(behind) == 0 && slices.Equal(now, last) {
 				if same++; same == looks {
 					return nil
 				}
@@ -209,16 +209,17 @@ func Settle(ctx context.Context, cfg Config) error {
 }
 
 // open lists the positions that are not at the end.
-func open(now []Position, archived bool) (behind []string) {
-	connector := false
+func open(now []Position, archived bool, connector string) (behind []string) {
+	reads := false
 	for _, p := range now {
-		connector = connector || strings.HasPrefix(p.Group, connectorPrefix) && p.Topic == topicInvoices
+		name, ok := strings.CutPrefix(p.Group, connectorPrefix)
+		reads = reads || ok && p.Topic == topicInvoices && (connector == "" || name == connector)
 		if max(p.Committed, 0) != p.End {
 			behind = append(behind, fmt.Sprintf("%s at %d of %d in %s[%d]", p.Group, p.Committed, p.End, p.Topic, p.Partition))
 		}
 	}
-	if archived && !connector && slices.ContainsFunc(now, func(p Position) bool { return p.Topic == topicInvoices && p.End > 0 }) {
-		behind = append(behind, "no group connect-… reads "+topicInvoices)
+	if archived && !reads && slices.ContainsFunc(now, func(p Position) bool { return p.Topic == topicInvoices && p.End > 0 }) {
+		behind = append(behind, fmt.Sprintf("no group %s%s has read %s", connectorPrefix, cmp.Or(connector, "…"), topicInvoices))
 	}
 	return behind
 }

@@ -15,7 +15,7 @@ import (
 func TestConsoleTools(t *testing.T) {
 	s := &site{t: t, postgres: testenv.StartPostgres(t)}
 	p := program.Up(t, t.TempDir())
-	s.cfg = invariants.Config{Brokers: p.Endpoints.Kafka, Archive: s.postgres.Addr}
+	s.cfg = invariants.Config{Brokers: p.Endpoints.Kafka, Archive: s.postgres.Addr, Connector: "factures-sink"}
 	s.connect(p)
 	const line = `CLI-991:{"commandeId":991,"client":"LUCAS","montant":120.5,"produit":"PC Gamer"}` + "\n"
 	out, err := testenv.KafkaTool(t, line, "console-producer", "--bootstrap-server", p.Endpoints.Kafka, "--topic", "commandes.ecommerce",
@@ -30,7 +30,7 @@ func TestConsoleTools(t *testing.T) {
 	}
 	// Once for the embedded archive, once for PostgreSQL.
 	report := program.Verify(t, s.cfg)
-	program.Verify(t, invariants.Config{Brokers: p.Endpoints.Kafka, Archive: p.Endpoints.Archive})
+	program.Verify(t, invariants.Config{Brokers: p.Endpoints.Kafka, Archive: p.Endpoints.Archive, Connector: "archive"})
 	if report.Outcomes["991"] != orders.Invoiced {
 		t.Errorf("outcomes %v", report.Outcomes)
 	}
