@@ -57,7 +57,7 @@ func openProducers(ctx context.Context, cfg Config, name string) (p producers, e
 		return p, err
 	}
 	defer probe.Close()
-	version, err := transactionVersion(ctx, probe)
+	version, err := kclient.TransactionVersion(ctx, probe)
 	if err != nil {
 		return p, err
 	}
@@ -79,8 +79,7 @@ func openProducers(ctx context.Context, cfg Config, name string) (p producers, e
 		v.SetMaxKeyVersion(kmsg.Produce.Int16(), 11)
 		opts = append(opts, kgo.MaxVersions(v))
 	}
-	// Kafka keeps transactions of a group in a topic of its own.
-	topics := append(append(cfg.Topology.Outputs(), cfg.Topology.InternalTopics()...), "__consumer_offsets")
+	topics := append(cfg.Topology.Outputs(), cfg.Topology.InternalTopics()...)
 	var wg sync.WaitGroup
 	var errs [2]error
 	for i := range p.cl {
@@ -91,7 +90,7 @@ func openProducers(ctx context.Context, cfg Config, name string) (p producers, e
 			return p, err
 		}
 		wg.Go(func() {
-			if errs[i] = kclient.EndHanging(ctx, probe, id, topics, cfg.Logger); errs[i] == nil {
+			if errs[i] = kclient.EndHanging(ctx, probe, kclient.Hanging{ID: id, Topics: topics, Group: cfg.Topology.app}, cfg.Logger); errs[i] == nil {
 				_, _, errs[i] = p.cl[i].ProducerID(ctx)
 			}
 		})
@@ -102,23 +101,6 @@ func openProducers(ctx context.Context, cfg Config, name string) (p producers, e
 		return p, fmt.Errorf("init producer: %w", err)
 	}
 	return p, nil
-}
-
-// transactionVersion is the cluster's transaction.version: from 2 on (KIP-890)
-// produce and offset requests add themselves to the transaction.
-func transactionVersion(ctx context.Context, cl *kgo.Client) (int16, error) {
-	req := kmsg.NewPtrApiVersionsRequest()
-	req.ClientSoftwareName, req.ClientSoftwareVersion = "comptoir", "1"
-	resp, err := req.RequestWith(ctx, cl)
-	if err != nil {
-		return 0, fmt.Errorf("api versions: %w", err)
-	}
-	for _, f := range resp.FinalizedFeatures {
-		if f.Name == "transaction.version" {
-			return f.MaxVersionLevel, nil
-		}
-	}
-	return 0, nil
 }
 
 // partitioner keeps the partition that a record names, and gives others that of
@@ -292,6 +274,10 @@ func (w *worker) end(ctx context.Context, offsets map[partitionKey]int64) error 
 	cl := w.prod.current()
 	abort := func(err error) error {
 		w.metrics.commits.WithLabelValues(w.top.app, "aborted").Inc()
+		if n := w.outages.Count(); n != w.outage {
+			w.outage = n
+			return errOutage // without an abort, which would not do: see kclient.Outages
+		}
 		actx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		// If the abort fails too, the next InitProducerID does it.
@@ -305,13 +291,16 @@ func (w *worker) end(ctx context.Context, offsets map[partitionKey]int64) error 
 	// may be any.)
 	fctx, stop := context.WithTimeout(ctx, w.cfg.SessionTimeout)
 	defer stop()
+	// What has not reached Kafka when an outage begins must not reach it after.
+	fctx, done := w.outages.Until(fctx, w.outage)
+	defer done()
 	if err := cl.Flush(fctx); err != nil {
 		return abort(fmt.Errorf("produce: %w", err))
 	}
 	if err := w.txn.failed(); err != nil {
 		return abort(fmt.Errorf("produce: %w", err))
 	}
-	if err := w.addOffsets(ctx, cl, offsets); err != nil {
+	if err := w.addOffsets(fctx, cl, offsets); err != nil {
 		return abort(fmt.Errorf("offsets: %w", err))
 	}
 	// Not ctx: once asked for, the end is waited for, or its outcome is unknown.

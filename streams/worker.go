@@ -214,7 +214,7 @@ func (w *worker) step(ctx context.Context) (err error) {
 	if err := w.handleEvents(ctx); err != nil {
 		return err
 	}
-	if n := w.outages.Count(); n != w.outage && !w.txn.pending() {
+	if n := w.outages.Count(); n != w.outage {
 		w.outage = n
 		return errOutage
 	}

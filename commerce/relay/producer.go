@@ -84,7 +84,7 @@ func openProducer(ctx context.Context, kafka kclient.Config, id string, timeout 
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err = kclient.EndHanging(ctx, cl, id, publicTopics(), log)
+	err = kclient.EndHanging(ctx, cl, kclient.Hanging{ID: id, Topics: outboxTopics, CommitUnknown: true}, log)
 	if err == nil {
 		_, _, err = cl.ProducerID(ctx)
 	}
@@ -95,13 +95,8 @@ func openProducer(ctx context.Context, kafka kclient.Config, id string, timeout 
 	return &producer{cl, timeout}, nil
 }
 
-// publicTopics are those that messages may be for.
-func publicTopics() (names []string) {
-	for _, t := range event.Topics {
-		names = append(names, t.Name)
-	}
-	return names
-}
+// outboxTopics are those that messages are for.
+var outboxTopics = []string{event.TopicOrders, event.TopicProducts, event.TopicSupplies, event.TopicJournal}
 
 func (p *producer) close() {
 	p.cl.UnsafeAbortBufferedRecords()

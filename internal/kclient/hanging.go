@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
-	"sync"
 	"time"
+	"unicode/utf16"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -16,9 +15,22 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// EndHanging ends what the last transaction of a transactional id left hanging
-// in the partitions of the topics named. It must be called before the id is used
-// again (before InitProducerID), by the one who takes it over.
+// Hanging says whose transactions EndHanging ends, and where it looks for them.
+type Hanging struct {
+	// ID is the transactional id.
+	ID string
+	// Topics are those that it writes to.
+	Topics []string
+	// Group, if not empty, is the consumer group whose offsets it commits.
+	Group string
+	// CommitUnknown commits what hangs with an outcome that nobody knows: for
+	// those whose readers ignore what comes twice. Otherwise it is an error.
+	CommitUnknown bool
+}
+
+// EndHanging ends what the last transaction of a transactional id left hanging.
+// It must be called before the id is used again (before InitProducerID), by the
+// one who takes it over, and again after an outage: see Outages.
 //
 // A transaction hangs in a partition when the coordinator holds it for complete
 // and the partition has no marker of it: readers of committed records stand
@@ -28,102 +40,119 @@ import (
 // coordinator still knows how the transaction ended, until the id's next one
 // begins, so that its markers can be written after it (KIP-664).
 //
-// A cluster that does not offer what is needed, or does not allow it, is left as
-// it is.
-func EndHanging(ctx context.Context, cl *kgo.Client, id string, topics []string, log *slog.Logger) error {
+// A cluster that does not offer the questions, or does not allow them, is left as
+// it is; the latter with a warning. The one case out of reach: the producer id is
+// replaced after 32,767 transactions, and one that hangs then is not seen.
+func EndHanging(ctx context.Context, cl *kgo.Client, h Hanging, log *slog.Logger) error {
 	adm := kadm.NewClient(cl)
-	txn, err := completed(ctx, cl, adm, id)
+	txn, err := ended(ctx, cl, adm, h.ID)
 	if err != nil || txn.ProducerID < 0 {
-		return ignoreUnable(fmt.Errorf("describe transaction %s: %w", id, err), err)
+		return unlessUnable(err, "describe transaction", h.ID, log)
 	}
-	hanging, err := openIn(ctx, adm, txn.ProducerID, topics)
-	if err != nil || len(hanging) == 0 {
+	before, err := open(ctx, adm, txn.ProducerID, h)
+	if err != nil || len(before) == 0 {
+		return unlessUnable(err, "describe producers", h.ID, log)
+	}
+	// Whoever had the id may be at work still, with a transaction that is open
+	// for good reason. The outcome that was told after we saw it open is that of
+	// what is still open after it.
+	version, err := TransactionVersion(ctx, cl)
+	if err != nil {
 		return err
 	}
-	known := txn.State == "CompleteCommit" || txn.State == "CompleteAbort"
-	if known && slices.ContainsFunc(hanging, func(h kadm.DescribedProducer) bool { return h.ProducerEpoch >= txn.ProducerEpoch }) {
-		// From transaction.version 2 on every end raises the epoch, so what has
-		// a lower one is over. This may also be the work of somebody who has the
-		// id still and began anew after we had asked: the fence tells.
-		var code int16
-		if code, err = initProducerID(ctx, cl, id, txn.TimeoutMillis); err != nil {
-			return err
-		}
-		known = code == 0
-		if hanging, err = stillOpen(ctx, adm, txn.ProducerID, topics, hanging); err != nil || len(hanging) == 0 {
-			return err
-		}
+	if txn, err = ended(ctx, cl, adm, h.ID); err != nil {
+		return fmt.Errorf("describe transaction %s: %w", h.ID, err)
 	}
-	if !known {
-		log.Error("a transaction of ours hangs and its outcome is not known: readers stand still before it; end it with kafka-transactions abort",
-			"transactional_id", id, "state", txn.State, "topic", hanging[0].Topic, "partition", hanging[0].Partition, "offset", hanging[0].CurrentTxnStartOffset)
-		return nil
+	now, err := open(ctx, adm, before[0].ProducerID, h)
+	if err != nil {
+		return fmt.Errorf("describe producers: %w", err)
 	}
-	for _, h := range hanging {
-		markers := kadm.TxnMarkers{
-			ProducerID: h.ProducerID, ProducerEpoch: h.ProducerEpoch, CoordinatorEpoch: max(h.CoordinatorEpoch, 0),
-			Commit: txn.State == "CompleteCommit", Topics: kadm.TopicsSet{},
+	for _, p := range now {
+		if !slices.ContainsFunc(before, func(b kadm.DescribedProducer) bool {
+			return b.Topic == p.Topic && b.Partition == p.Partition && b.CurrentTxnStartOffset == p.CurrentTxnStartOffset
+		}) {
+			continue
 		}
-		markers.Topics.Add(h.Topic, h.Partition)
-		written, err := adm.WriteTxnMarkers(ctx, markers)
-		written.EachPartition(func(p kadm.TxnMarkersPartitionResponse) { err = errors.Join(err, p.Err) })
-		if err != nil {
-			return fmt.Errorf("end the hanging transaction of %s in %s/%d at %d: %w", id, h.Topic, h.Partition, h.CurrentTxnStartOffset, err)
+		commit, known := outcomeOf(txn, p, version)
+		if !known && !h.CommitUnknown {
+			return fmt.Errorf("a transaction of %s hangs in %s/%d at offset %d, and its outcome is not known (%s, epoch %d of %d): readers stand still before it; end it with kafka-transactions abort",
+				h.ID, p.Topic, p.Partition, p.CurrentTxnStartOffset, txn.State, p.ProducerEpoch, txn.ProducerEpoch)
 		}
-		log.Warn("a transaction that Kafka had left hanging is ended", "transactional_id", id, "outcome", txn.State,
-			"topic", h.Topic, "partition", h.Partition, "offset", h.CurrentTxnStartOffset)
+		commit = commit || !known
+		if err := writeMarker(ctx, adm, p, commit); err != nil {
+			return fmt.Errorf("end the hanging transaction of %s in %s/%d at offset %d (this needs the right CLUSTER_ACTION): %w", h.ID, p.Topic, p.Partition, p.CurrentTxnStartOffset, err)
+		}
+		log.Warn("a transaction that Kafka had left hanging is ended", "transactional_id", h.ID, "commit", commit, "outcome_known", known,
+			"topic", p.Topic, "partition", p.Partition, "offset", p.CurrentTxnStartOffset)
 	}
 	return nil
 }
 
-// openIn returns where a producer has an open transaction.
-func openIn(ctx context.Context, adm *kadm.Client, producer int64, topics []string) (open []kadm.DescribedProducer, err error) {
+// outcomeOf is how the transaction that hangs has ended, if the last one that the
+// coordinator knows is that one. Every end raises the epoch since
+// transaction.version 2 (KIP-890), by one; before, none did.
+func outcomeOf(txn kadm.DescribedTransaction, hangs kadm.DescribedProducer, version int16) (commit, known bool) {
+	known = txn.ProducerID == hangs.ProducerID && (txn.State == "CompleteCommit" || txn.State == "CompleteAbort") &&
+		(hangs.ProducerEpoch == txn.ProducerEpoch || version >= 2 && hangs.ProducerEpoch+1 == txn.ProducerEpoch)
+	return known && txn.State == "CompleteCommit", known
+}
+
+func writeMarker(ctx context.Context, adm *kadm.Client, p kadm.DescribedProducer, commit bool) error {
+	m := kadm.TxnMarkers{ProducerID: p.ProducerID, ProducerEpoch: p.ProducerEpoch, CoordinatorEpoch: max(p.CoordinatorEpoch, 0), Commit: commit, Topics: kadm.TopicsSet{}}
+	m.Topics.Add(p.Topic, p.Partition)
+	written, err := adm.WriteTxnMarkers(ctx, m)
+	written.EachPartition(func(p kadm.TxnMarkersPartitionResponse) { err = errors.Join(err, p.Err) })
+	return err
+}
+
+// open returns where a producer has an open transaction.
+func open(ctx context.Context, adm *kadm.Client, producer int64, h Hanging) (open []kadm.DescribedProducer, err error) {
 	set := kadm.TopicsSet{}
-	for _, t := range topics {
+	for _, t := range h.Topics {
 		set.Add(t)
+	}
+	if h.Group != "" {
+		// A group's offsets are in a partition of a topic of Kafka's own.
+		topics, err := adm.ListTopicsWithInternal(ctx, offsetsTopic)
+		if err != nil {
+			return nil, err
+		}
+		if n := len(topics[offsetsTopic].Partitions); n > 0 {
+			set.Add(offsetsTopic, groupPartition(h.Group, n))
+		}
 	}
 	described, err := adm.DescribeProducers(ctx, set)
 	if err != nil {
-		return nil, ignoreUnable(fmt.Errorf("describe producers: %w", err), err)
+		return nil, err
 	}
 	described.EachPartition(func(p kadm.DescribedProducersPartition) {
-		if p.Err != nil && ignoreUnable(p.Err, p.Err) != nil {
-			err = errors.Join(err, fmt.Errorf("describe producers of %s/%d: %w", p.Topic, p.Partition, p.Err))
-		}
-		if d, ok := p.ActiveProducers[producer]; ok && d.CurrentTxnStartOffset >= 0 {
+		switch d, ok := p.ActiveProducers[producer]; {
+		case errors.Is(p.Err, kerr.UnknownTopicOrPartition): // not there yet, or no more
+		case p.Err != nil:
+			err = errors.Join(err, fmt.Errorf("%s/%d: %w", p.Topic, p.Partition, p.Err))
+		case ok && d.CurrentTxnStartOffset >= 0:
 			open = append(open, d)
 		}
 	})
 	return open, err
 }
 
-// stillOpen returns those of before that have not ended since.
-func stillOpen(ctx context.Context, adm *kadm.Client, producer int64, topics []string, before []kadm.DescribedProducer) ([]kadm.DescribedProducer, error) {
-	now, err := openIn(ctx, adm, producer, topics)
-	return slices.DeleteFunc(now, func(n kadm.DescribedProducer) bool {
-		return !slices.ContainsFunc(before, func(b kadm.DescribedProducer) bool {
-			return b.Topic == n.Topic && b.Partition == n.Partition && b.CurrentTxnStartOffset == n.CurrentTxnStartOffset
-		})
-	}), err
-}
+const offsetsTopic = "__consumer_offsets"
 
-// initProducerID takes the id over once, by a request of its own. If a
-// transaction is open it is fenced and its abort begun, which the code says
-// (CONCURRENT_TRANSACTIONS).
-func initProducerID(ctx context.Context, cl *kgo.Client, id string, timeoutMillis int32) (code int16, err error) {
-	req := kmsg.NewPtrInitProducerIDRequest()
-	req.TransactionalID, req.TransactionTimeoutMillis = &id, max(timeoutMillis, 1000)
-	req.ProducerID, req.ProducerEpoch = -1, -1
-	resp, err := req.RequestWith(ctx, cl)
-	if err != nil {
-		return 0, fmt.Errorf("take over transactional id %s: %w", id, err)
+// groupPartition is where Kafka keeps a group's offsets: by Java's hash of its
+// name.
+func groupPartition(group string, partitions int) int32 {
+	var h int32
+	for _, c := range utf16.Encode([]rune(group)) {
+		h = 31*h + int32(c)
 	}
-	return resp.ErrorCode, nil
+	return h & 0x7fffffff % int32(partitions)
 }
 
-// completed returns the id's last transaction once it has ended; a ProducerID
-// below 0 if there was none. One that is still open is made to end.
-func completed(ctx context.Context, cl *kgo.Client, adm *kadm.Client, id string) (kadm.DescribedTransaction, error) {
+// ended returns the id's last transaction once it has ended; a ProducerID below 0
+// if there was none. One that is still open is made to end: a request for the id
+// fences who has it, and has the transaction aborted.
+func ended(ctx context.Context, cl *kgo.Client, adm *kadm.Client, id string) (kadm.DescribedTransaction, error) {
 	for {
 		described, err := adm.DescribeTransactions(ctx, id)
 		txn := described[id]
@@ -138,8 +167,12 @@ func completed(ctx context.Context, cl *kgo.Client, adm *kadm.Client, id string)
 			return txn, txn.Err
 		case txn.Err != nil:
 		case txn.State == "Ongoing":
-			// The id itself is taken over by a request after.
-			if _, err := initProducerID(ctx, cl, id, txn.TimeoutMillis); err != nil {
+			req := kmsg.NewPtrInitProducerIDRequest()
+			req.TransactionalID, req.TransactionTimeoutMillis = &id, max(txn.TimeoutMillis, 1000)
+			req.ProducerID, req.ProducerEpoch = -1, -1
+			// Answered with CONCURRENT_TRANSACTIONS: the id itself is taken over
+			// by a request after.
+			if _, err := req.RequestWith(ctx, cl); err != nil {
 				return txn, err
 			}
 		case txn.State == "PrepareCommit", txn.State == "PrepareAbort", txn.State == "PrepareEpochFence":
@@ -154,46 +187,34 @@ func completed(ctx context.Context, cl *kgo.Client, adm *kadm.Client, id string)
 	}
 }
 
-// ignoreUnable returns err unless cause says that the cluster cannot or will not
-// answer such requests at all.
-func ignoreUnable(err, cause error) error {
-	if cause == nil || errors.Is(cause, kerr.UnsupportedVersion) || errors.Is(cause, kerr.TopicAuthorizationFailed) ||
-		errors.Is(cause, kerr.ClusterAuthorizationFailed) || errors.Is(cause, kerr.TransactionalIDAuthorizationFailed) {
+// unlessUnable returns err in words, unless it says that the cluster cannot or
+// will not answer such questions at all.
+func unlessUnable(err error, what, id string, log *slog.Logger) error {
+	switch {
+	case err == nil, errors.Is(err, kerr.UnsupportedVersion):
+		return nil
+	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed), errors.Is(err, kerr.TransactionalIDAuthorizationFailed):
+		log.Warn("not allowed to look for transactions that Kafka may have left hanging; it needs DESCRIBE on the transactional id and READ on the topics",
+			"transactional_id", id, "error", err)
 		return nil
 	}
-	return err
+	return fmt.Errorf("%s %s: %w", what, id, err)
 }
 
-// Outages counts how often a broker has become unreachable, once per outage: see
-// EndHanging for why that matters. It is a hook for kgo.WithHooks and may be
-// shared by several clients. The zero value is ready.
-type Outages struct {
-	mu   sync.Mutex
-	down map[int32]bool
-	n    int
-}
-
-var _ kgo.HookBrokerConnect = (*Outages)(nil)
-
-// OnBrokerConnect notes the attempt's outcome.
-func (o *Outages) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
-	if errors.Is(err, context.Canceled) {
-		return
+// TransactionVersion is the cluster's transaction.version: from 2 on (KIP-890)
+// produce and offset requests add themselves to the transaction, and every end
+// raises the epoch.
+func TransactionVersion(ctx context.Context, cl *kgo.Client) (int16, error) {
+	req := kmsg.NewPtrApiVersionsRequest()
+	req.ClientSoftwareName, req.ClientSoftwareVersion = "comptoir", "1"
+	resp, err := req.RequestWith(ctx, cl)
+	if err != nil {
+		return 0, fmt.Errorf("api versions: %w", err)
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.down == nil {
-		o.down = map[int32]bool{}
+	for _, f := range resp.FinalizedFeatures {
+		if f.Name == "transaction.version" {
+			return f.MaxVersionLevel, nil
+		}
 	}
-	if err != nil && !o.down[meta.NodeID] {
-		o.n++
-	}
-	o.down[meta.NodeID] = err != nil
-}
-
-// Count returns the number of outages so far.
-func (o *Outages) Count() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.n
+	return 0, nil
 }
