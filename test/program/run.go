@@ -19,17 +19,44 @@ import (
 // else n, and a tenth of it with -short.
 func Orders(t testing.TB, n int) int {
 	t.Helper()
-	if set := os.Getenv("COMPTOIR_TEST_ORDERS"); set != "" {
-		given, err := strconv.Atoi(set)
-		if err != nil {
-			t.Fatalf("COMPTOIR_TEST_ORDERS: %v", err)
-		}
+	if given, ok := number(t, "COMPTOIR_TEST_ORDERS"); ok {
 		return given
 	}
 	if testing.Short() {
 		return n / 10
 	}
 	return n
+}
+
+// Kills is how often a run is killed: what COMPTOIR_TEST_KILLS says, else n.
+func Kills(t testing.TB, n int) int {
+	t.Helper()
+	if given, ok := number(t, "COMPTOIR_TEST_KILLS"); ok {
+		return given
+	}
+	return n
+}
+
+// Sample is how many of a run's orders are looked at one by one: n, and five
+// times as many in nightly runs.
+func Sample(n int) int {
+	if os.Getenv("COMPTOIR_TEST_NIGHTLY") != "" {
+		return 5 * n
+	}
+	return n
+}
+
+func number(t testing.TB, variable string) (n int, ok bool) {
+	t.Helper()
+	set := os.Getenv(variable)
+	if set == "" {
+		return 0, false
+	}
+	n, err := strconv.Atoi(set)
+	if err != nil {
+		t.Fatalf("%s: %v", variable, err)
+	}
+	return n, true
 }
 
 // Catalogue writes the workload's products as a file for --catalogue.

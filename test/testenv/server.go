@@ -116,25 +116,34 @@ func (s *Server) run(args ...string) string {
 	return lines[len(lines)-1]
 }
 
-var (
-	portsMu  sync.Mutex
-	nextPort = 24000
+// Ports from firstPort on are outside of the range from which the system hands
+// out ports by itself, so that nobody takes one while its server is stopped.
+const (
+	firstPort = 24000
+	portPairs = 4000
 )
 
-// freePorts finds two free ports in a row, outside of the range from which the
-// system hands out ports by itself, so that nobody takes them while a server
-// is stopped.
+// nextPair is the next pair of ports to try. Test binaries that run at the same
+// time begin at different ones: between the look and the server's start, a port
+// would seem free to both.
+var (
+	portsMu  sync.Mutex
+	nextPair = os.Getpid() % 100 * (portPairs / 100)
+)
+
+// freePorts finds two free ports in a row.
 func freePorts(t testing.TB) int {
 	t.Helper()
 	portsMu.Lock()
 	defer portsMu.Unlock()
-	for ; nextPort < 32000; nextPort += 2 {
-		if free(nextPort) && free(nextPort+1) {
-			nextPort += 2
-			return nextPort - 2
+	for range portPairs {
+		port := firstPort + 2*(nextPair%portPairs)
+		nextPair++
+		if free(port) && free(port+1) {
+			return port
 		}
 	}
-	t.Fatal("no two free ports in a row between 24000 and 32000")
+	t.Fatalf("no two free ports in a row between %d and %d", firstPort, firstPort+2*portPairs)
 	return 0
 }
 

@@ -3,8 +3,6 @@ package realservers
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -33,13 +31,7 @@ func TestMixedOrders(t *testing.T) {
 // TestKilled: the process is killed -9 again and again in the middle of its
 // work, and everything ends as without kills.
 func TestKilled(t *testing.T) {
-	kills := 10
-	if set := os.Getenv("COMPTOIR_TEST_KILLS"); set != "" {
-		var err error
-		if kills, err = strconv.Atoi(set); err != nil {
-			t.Fatalf("COMPTOIR_TEST_KILLS: %v", err)
-		}
-	}
+	kills := program.Kills(t, 10)
 	s, p := open(t, orders.Config{Seed: 4, Orders: program.Orders(t, 10_000)})
 	rng := rand.New(rand.NewPCG(4, uint64(kills)))
 	// Each part is killed at some progress within it: early ones while verdicts
