@@ -53,8 +53,8 @@ var imports = map[string][]string{
 
 	// What checks from outside takes nothing from what it checks.
 	"test/...": {"test/..."},
-	// test/bench measures a whole node, and the floor under it.
-	"test/bench": {"node", "broker", "streams", "streams/state", "internal/kclient", "test/..."},
+	// test/bench measures a whole node, the floor under it, and full databases.
+	"test/bench": {"node", "broker", "commerce/event", "commerce/orderdb", "streams", "streams/state", "internal/kclient", "test/..."},
 	"":           {},
 }
 

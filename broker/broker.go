@@ -16,6 +16,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -60,6 +61,7 @@ type Broker struct {
 	dir     *directory
 	addr    string
 	unclean bool
+	settled atomic.Bool
 
 	closeOnce sync.Once
 	closeErr  error
@@ -154,6 +156,10 @@ func (b *Broker) Addr() string { return b.addr }
 // acknowledged in its last moments may be gone.
 func (b *Broker) Unclean() bool { return b.unclean }
 
+// Settled says that what may be gone has been seen to. Before, a broker that
+// found an unclean stop does not hide it from the next one by closing.
+func (b *Broker) Settled() { b.settled.Store(true) }
+
 // DialContext connects a client of this process without going through the
 // network stack; network and address are not looked at. It fits kgo.Dialer.
 func (b *Broker) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -161,11 +167,15 @@ func (b *Broker) DialContext(ctx context.Context, _, _ string) (net.Conn, error)
 }
 
 // Close ends every connection, writes what is still in memory and gives the
-// directory up. It may be called twice and then answers the same.
+// directory up: as clean, unless it was Unclean and is not Settled. It may be called twice and then answers the same.
 func (b *Broker) Close() error {
 	b.closeOnce.Do(func() {
 		b.cluster.Close()
-		b.closeErr = errors.Join(b.ln.closeConns(), b.dir.end(), b.dir.release())
+		errs := []error{b.ln.closeConns()}
+		if !b.unclean || b.settled.Load() {
+			errs = append(errs, b.dir.end())
+		}
+		b.closeErr = errors.Join(append(errs, b.dir.release())...)
 	})
 	return b.closeErr
 }

@@ -360,7 +360,8 @@ func BenchmarkProduce(b *testing.B) {
 	}
 }
 
-// TestUncleanStop: a broker that was not closed is spoken of once.
+// TestUncleanStop: a broker that was not closed is spoken of until somebody has
+// seen to it.
 func TestUncleanStop(t *testing.T) {
 	dir := t.TempDir()
 	var log bytes.Buffer
@@ -380,15 +381,19 @@ func TestUncleanStop(t *testing.T) {
 	if err := os.WriteFile(mark, nil, 0o600); err != nil { // as kill -9 leaves it
 		t.Fatal(err)
 	}
-	b = open()
-	if strings.Count(log.String(), warning) != 1 {
-		t.Errorf("after an unclean stop: %s", log.String())
+	for i := range 3 {
+		b = open()
+		if strings.Count(log.String(), warning) != 1 || !b.Unclean() {
+			t.Errorf("start %d after an unclean stop: %s", i, log.String())
+		}
+		if i == 2 {
+			b.Settled()
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := b.Close(); err != nil {
-		t.Fatal(err)
-	}
-	open()
-	if strings.Contains(log.String(), warning) {
+	if open().Unclean() || strings.Contains(log.String(), warning) {
 		t.Errorf("after a clean stop: %s", log.String())
 	}
 }

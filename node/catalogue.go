@@ -213,8 +213,8 @@ func (r catalogueRow) item() (it item, err error) {
 		if it.quantity, err = strconv.ParseInt(r.quantity, 10, 64); err != nil {
 			return it, fmt.Errorf("id_produit %s: quantite %q is not a whole number", r.id, r.quantity)
 		}
-		if it.quantity < 0 {
-			return it, fmt.Errorf("id_produit %s: quantite must be 0 or more (is %d)", r.id, it.quantity)
+		if it.quantity < 0 || it.quantity > event.MaxSupply {
+			return it, fmt.Errorf("id_produit %s: quantite must be 0 to %d (is %d)", r.id, int64(event.MaxSupply), it.quantity)
 		}
 	}
 	return it, nil

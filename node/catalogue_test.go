@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/comptoir/comptoir/commerce/event"
 )
 
 func TestParseCatalogue(t *testing.T) {
@@ -26,7 +28,8 @@ func TestParseCatalogue(t *testing.T) {
 		{"latin 1", "id_produit,nom_produit\n1,caf\xe9\n", 0, "is not UTF-8"},
 		{"binary", "\x7fELF\x00\x01", 0, "binary"},
 		{"text", "hello\n", 0, `unknown field "hello"`},
-		{"negative", `[{"id_produit":1,"nom_produit":"a","quantite":-3}]`, 0, "quantite must be 0 or more (is -3)"},
+		{"negative", `[{"id_produit":1,"nom_produit":"a","quantite":-3}]`, 0, "quantite must be 0 to 1000000000000 (is -3)"},
+		{"more than there is", `[{"id_produit":1,"nom_produit":"a","quantite":9223372036854775807}]`, 0, "quantite must be 0 to 1000000000000 (is 9223372036854775807)"},
 		{"part", `[{"id_produit":1,"nom_produit":"a","quantite":1.5}]`, 0, `"1.5" is not a whole number`},
 		{"comma", "id_produit;nom_produit;prix\n1;a;2,5\n", 0, "write 2.5"},
 		{"negative price", `[{"id_produit":1,"nom_produit":"a","prix":-1}]`, 0, "0 or more"},
@@ -100,5 +103,26 @@ func TestNothingIsWrittenBeforeWhatCanBeWrong(t *testing.T) {
 				t.Errorf("data folder: %v", err)
 			}
 		})
+	}
+}
+
+func TestSampleOf(t *testing.T) {
+	product := func(id event.ID, price event.Amount, quantity int64) item {
+		return item{event.Product{ID: id, Name: "n", Price: price, HasPrice: price >= 0}, quantity}
+	}
+	sold, unpriced, dear, free, good := product("sold", 1, 0), product("unpriced", -1, 5), product("dear", samplePrice+1, 5), product("free", 0, 5), product("good", samplePrice, 1)
+	for _, tc := range []struct {
+		items []item
+		want  event.ID
+	}{
+		{nil, ""}, {[]item{sold}, "sold"}, {[]item{sold, unpriced, dear}, "unpriced"}, {[]item{dear, unpriced}, "dear"}, {[]item{sold, free}, "free"},
+		{[]item{sold, unpriced, good, product("later", 1, 9)}, "good"},
+	} {
+		if got := sampleOf(tc.items).product.ID; got != tc.want {
+			t.Errorf("%v: %q, want %q", tc.items, got, tc.want)
+		}
+	}
+	if got := sampleOf(demoCatalogue()).product.Name; got != "PC Gamer" {
+		t.Errorf("of the demo catalogue: %s", got)
 	}
 }

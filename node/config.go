@@ -36,7 +36,8 @@ type Config struct {
 	Kafka        string    `yaml:"kafka" doc:"Address of the embedded broker (up only), loopback."`
 	Connect      string    `yaml:"connect" doc:"Address of the Kafka Connect REST API."`
 	Brokers      []string  `yaml:"brokers" doc:"Kafka cluster to use (serve), host:port each."`
-	Database     string    `yaml:"database" doc:"URL of the order database (serve), PostgreSQL 15 or later: needed by the roles api, relais and suivi. up keeps it in commandes.db of data_dir."`
+	Database     string    `yaml:"database" doc:"URL of the order database (serve), PostgreSQL 15 or later: needed by the roles api, relais and suivi. Not through a pooler that gives each transaction another session, such as PgBouncer in transaction mode: locks belong to a session. up keeps it in commandes.db of data_dir."`
+	AdoptCluster string    `yaml:"adopt_cluster" doc:"Id of the Kafka cluster that replaces the one the order database belongs to (serve). Without it another cluster is refused; what was sent to the former one is not sent again, and timelines begin anew."`
 	Roles        []string  `yaml:"roles" doc:"What this instance runs: api, relais, anomalies, stock, paiement, facturation, notification, suivi, connect; and expedition, which runs only when it is named. Empty: all but expedition."`
 	Sync         string    `yaml:"sync" doc:"When the embedded broker forces records to the disk: commit (before each acknowledgement) or interval (left to the operating system)."`
 	Catalogue    string    `yaml:"catalogue" doc:"File of products and stock to load at start, JSON or CSV."`

@@ -70,6 +70,7 @@ type Node struct {
 	payments  *payments
 	connect   *connect.Worker
 	items     []item // of the catalogue file
+	sample    item   // of the embedded shop
 	listeners struct{ http, connect net.Listener }
 	http      *web.Server
 	connectHT *web.Server
@@ -105,6 +106,9 @@ func build(cfg Config, embedded bool, log *slog.Logger) (*Node, error) {
 		n.group.Add("prune", lifecycle.Func(n.startPrune, n.stopPrune))
 	}
 	n.group.Add("kafka", lifecycle.Func(n.openKafka, n.closeKafka))
+	if cfg.needsDatabase() && !embedded {
+		n.group.Add("cluster", lifecycle.Func(n.checkCluster, nil))
+	}
 	n.group.Add("topics", lifecycle.Func(n.openTopics, nil))
 	if cfg.HasRole("api") {
 		n.group.Add("api", lifecycle.Func(n.openAPI, n.closeAPI))
@@ -238,6 +242,9 @@ func (n *Node) openBroker(context.Context) (err error) {
 		return err
 	}
 	n.kafka.Brokers, n.kafka.Dial = []string{n.broker.Addr()}, n.broker.DialContext
+	if !n.cfg.needsDatabase() {
+		n.broker.Settled() // there is nothing to send again
+	}
 	return nil
 }
 
@@ -293,7 +300,7 @@ func (n *Node) openTopics(ctx context.Context) error {
 			return err
 		}
 		n.log.Info("catalogue loaded", "file", n.cfg.Catalogue, "products", len(n.items))
-		n.items = nil
+		n.sample, n.items = sampleOf(n.items), nil
 		return nil
 	}
 	if !n.embedded {
@@ -301,11 +308,19 @@ func (n *Node) openTopics(ctx context.Context) error {
 	}
 	if !slices.Contains(created, event.TopicProducts) {
 		// A first start may have ended between the topics and the catalogue.
-		if fresh, err := empty(ctx, adm, event.TopicProducts); err != nil || !fresh {
+		fresh, err := empty(ctx, adm, event.TopicProducts)
+		if err != nil {
+			return err
+		}
+		if !fresh {
+			known, err := n.knownItems(ctx)
+			n.sample = sampleOf(known)
 			return err
 		}
 	}
-	return loadCatalogue(ctx, n.kafka, demoCatalogue())
+	items := demoCatalogue()
+	n.sample = sampleOf(items)
+	return loadCatalogue(ctx, n.kafka, items)
 }
 
 // startStages starts the Apps of the node's roles, all at once.
@@ -438,26 +453,26 @@ func (n *Node) startHTTP(ctx context.Context) error {
 }
 
 func (n *Node) stopHTTP(ctx context.Context) error {
-	var errs []error
+	var errs [3]error
 	if n.api != nil {
-		errs = append(errs, n.api.Stop(ctx))
+		errs[0] = n.api.Stop(ctx)
 	}
-	for _, s := range []*web.Server{n.http, n.connectHT} {
+	var wg sync.WaitGroup
+	for i, s := range []*web.Server{n.http, n.connectHT} {
 		if s != nil {
-			errs = append(errs, s.Stop(ctx))
+			wg.Go(func() { errs[i+1] = s.Stop(ctx) })
 		}
 	}
-	return errors.Join(errs...)
+	wg.Wait()
+	return errors.Join(errs[:]...)
 }
 
-// checks are the conditions of readiness.
+// checks are the conditions of readiness. A process that takes orders does so
+// with the order database alone: what else stands still makes it degraded, but a
+// gateway must not take it away, for it would find no better one. Without that
+// role a process that cannot work has nothing to offer.
 func (n *Node) checks() []web.Check {
-	checks := []web.Check{{Name: "kafka", Run: func(context.Context) error {
-		if n.watch == nil {
-			return errors.New("not started yet")
-		}
-		return n.watch.check()
-	}}}
+	checks := []web.Check{started("kafka", func() bool { return n.watch != nil }, func(context.Context) error { return n.watch.check() })}
 	for i, s := range n.stages {
 		checks = append(checks, web.Check{Name: s.Group, Run: func(ctx context.Context) error {
 			if i >= len(n.apps) {
@@ -470,9 +485,6 @@ func (n *Node) checks() []web.Check {
 			return err
 		}})
 	}
-	if n.cfg.needsDatabase() {
-		checks = append(checks, started("database", func() bool { return n.database != nil }, func(ctx context.Context) error { return n.database.Ping(ctx) }))
-	}
 	if n.cfg.HasRole("relais") {
 		checks = append(checks, started("relais", func() bool { return n.relay != nil }, func(context.Context) error { return n.relay.Health() }))
 	}
@@ -480,12 +492,13 @@ func (n *Node) checks() []web.Check {
 		checks = append(checks, started(track.Group, func() bool { return n.tracker != nil }, func(context.Context) error { return n.tracker.Health() }))
 	}
 	if n.cfg.HasRole("connect") {
-		checks = append(checks, web.Check{Name: "connect", Run: func(context.Context) error {
-			if n.connect == nil {
-				return errors.New("not started yet")
-			}
-			return n.connect.Ready()
-		}})
+		checks = append(checks, started("connect", func() bool { return n.connect != nil }, func(context.Context) error { return n.connect.Ready() }))
+	}
+	for i := range checks {
+		checks[i].Dispensable = n.cfg.HasRole("api")
+	}
+	if n.cfg.needsDatabase() {
+		checks = append(checks, started("database", func() bool { return n.database != nil }, func(ctx context.Context) error { return n.database.Ping(ctx) }))
 	}
 	return checks
 }

@@ -91,3 +91,37 @@ func TestNode(t *testing.T) {
 		t.Errorf("a stage that is well was asked for: %v", gone)
 	}
 }
+
+// TestReadiness: who takes orders is ready as long as the order database is
+// there, everybody else only as long as everything is.
+func TestReadiness(t *testing.T) {
+	for _, tc := range []struct {
+		roles               []string
+		needed, dispensable string
+	}{
+		{nil, "database", "kafka service-suivi relais connect service-stock service-paiement"},
+		{[]string{"api"}, "database", "kafka"},
+		{[]string{"relais", "suivi"}, "database kafka relais service-suivi", ""},
+		{[]string{"stock", "connect"}, "kafka service-stock connect", ""},
+	} {
+		cfg := freePorts(t)
+		if tc.roles != nil {
+			cfg.Roles = tc.roles
+		}
+		n, err := NewInstance(cfg, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		is := map[string]bool{}
+		for _, c := range n.checks() {
+			is[c.Name] = c.Dispensable
+		}
+		for list, want := range map[string]bool{tc.needed: false, tc.dispensable: true} {
+			for _, name := range strings.Fields(list) {
+				if got, ok := is[name]; !ok || got != want {
+					t.Errorf("roles %v: %s is dispensable: %v (checked: %v)", tc.roles, name, got, ok)
+				}
+			}
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/comptoir/comptoir/commerce/api"
@@ -23,10 +24,10 @@ const (
 	sentKept = 24 * time.Hour
 	// pruneEvery is how often what is kept for a while is looked through.
 	pruneEvery = time.Minute
-	// resentBefore is how much of what was sent before a crash of the embedded
-	// broker is sent again: more than an operating system keeps to itself
-	// (30 s on Linux).
-	resentBefore = time.Minute
+	// resent is how much of what was sent last before a crash of the embedded
+	// broker is sent again: more than an operating system keeps to itself (35 s on
+	// Linux).
+	resent = time.Minute
 )
 
 // databaseRoles need the order database.
@@ -57,34 +58,48 @@ func (n *Node) openDatabase(ctx context.Context) (err error) {
 	if n.embedded {
 		url = filepath.Join(n.cfg.DataDir, "commandes.db")
 	}
-	lastWrite := modified(url, url+"-wal")
 	n.database, err = orderdb.Open(ctx, orderdb.Config{URL: url, Logger: n.log, Registerer: n.registry})
 	if err != nil {
 		return fmt.Errorf("order database: %w", err)
 	}
 	n.endpoints.Database = RedactURL(url)
-	if n.broker == nil || !n.broker.Unclean() || lastWrite.IsZero() {
+	if n.broker == nil || !n.broker.Unclean() {
 		return nil
 	}
 	// What the broker has acknowledged may be gone. What is still there is
 	// ignored by service-stock the second time.
-	resent, err := n.database.Resend(ctx, lastWrite.Add(-resentBefore))
+	count, err := n.database.Resend(ctx, resent)
 	if err != nil {
 		return fmt.Errorf("order database: %w", err)
 	}
-	n.log.Info("the broker was not closed: the last messages are sent again", "messages", resent)
+	n.broker.Settled()
+	n.log.Info("the broker was not closed: the last messages are sent again", "messages", count)
 	return nil
 }
 
-// modified is the time of the last change of any of the files, zero if there is
-// none.
-func modified(files ...string) (last time.Time) {
-	for _, f := range files {
-		if info, err := os.Stat(f); err == nil && info.ModTime().After(last) {
-			last = info.ModTime()
-		}
+// checkCluster refuses a cluster to which the order database does not belong.
+// Beside the embedded broker it is not asked: both stand in one folder.
+func (n *Node) checkCluster(ctx context.Context) error {
+	is, err := kadm.NewClient(n.admin).BrokerMetadata(ctx)
+	if err != nil {
+		return fmt.Errorf("ask Kafka for its cluster id: %w", err)
 	}
-	return last
+	was, err := n.database.Cluster(ctx, is.Cluster, false)
+	if err != nil {
+		return fmt.Errorf("order database: %w", err)
+	}
+	switch {
+	case was == is.Cluster:
+		return nil
+	case n.cfg.AdoptCluster != is.Cluster:
+		return fmt.Errorf("the order database belongs to Kafka cluster %s, but %v is cluster %s, to which orders would go while their timelines are forgotten: correct --brokers or --database; if the cluster is replaced for good, start with COMPTOIR_ADOPT_CLUSTER=%s",
+			was, n.kafka.Brokers, is.Cluster, is.Cluster)
+	}
+	if _, err := n.database.Cluster(ctx, is.Cluster, true); err != nil {
+		return fmt.Errorf("order database: %w", err)
+	}
+	n.log.Warn("the order database belongs to another kafka cluster from now on", "cluster", is.Cluster, "before", was)
+	return nil
 }
 
 func (n *Node) closeDatabase(context.Context) error {
@@ -192,7 +207,7 @@ func (p payloads) Fetch(ctx context.Context, entries []orderdb.Entry) ([]api.Pay
 }
 
 func (n *Node) startTrack(ctx context.Context) (err error) {
-	cfg := track.Config{Kafka: n.kafka, DB: n.database, Logger: n.log, Registerer: n.registry}
+	cfg := track.Config{Kafka: n.kafka, DB: n.database, Instance: n.state.Instance(), Logger: n.log, Registerer: n.registry}
 	if n.api != nil {
 		cfg.Applied = n.api.Nudge
 	}

@@ -16,8 +16,13 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+
+	"github.com/comptoir/comptoir/commerce/event"
 )
 
 const (
@@ -274,9 +279,23 @@ func (c *apiClient) post(ctx context.Context, path string, body []byte, key stri
 	return c.do(ctx, apiRequest{method: http.MethodPost, path: path, body: body, key: key})
 }
 
-// keyFlag adds --key.
+// maxKey is the longest Idempotency-Key that the API takes, in bytes.
+const maxKey = 255
+
+// keyFlag adds --key; keyOf reads it.
 func keyFlag(cmd *cobra.Command, key *string) {
 	cmd.Flags().StringVar(key, "key", "", "Idempotency-Key, at most 255 bytes (default: a new one)")
+}
+
+// keyOf is the key that --key gives, a new one without it.
+func keyOf(flag string) (string, error) {
+	switch {
+	case flag == "":
+		return uuid.NewString(), nil
+	case len(flag) > maxKey || !utf8.ValidString(flag) || strings.ContainsFunc(flag, unicode.IsControl) || strings.TrimSpace(flag) != flag:
+		return "", usagef("--key takes at most %d bytes of UTF-8 without control characters, nor blanks at its ends", maxKey)
+	}
+	return flag, nil
 }
 
 // sayKey adds to an error whose outcome is not known how to ask again.
@@ -287,8 +306,22 @@ func sayKey(err error, key string) error {
 	return failuref("%w\nWhether it took effect is not known: the same command with --key %s does it once", err, key)
 }
 
+// checkIDs refuses what is no id before anything is asked: in a path . and ..
+// would mean another one, and nothing the list.
+func checkIDs(what string, ids ...string) error {
+	for _, id := range ids {
+		if !event.ID(id).Valid() {
+			return usagef("%s %q is none: it has 1 to %d bytes of UTF-8 without control characters, and is not . or ..", what, id, event.MaxIDBytes)
+		}
+	}
+	return nil
+}
+
 // wireID is an id of the API's answers: a JSON number or string.
 type wireID string
+
+// MarshalJSON writes the id as the API does: as a number if it looks like one.
+func (id wireID) MarshalJSON() ([]byte, error) { return event.ID(id).AppendJSON(nil), nil }
 
 // UnmarshalJSON takes a number by its digits.
 func (id *wireID) UnmarshalJSON(b []byte) error {

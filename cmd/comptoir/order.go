@@ -86,6 +86,9 @@ func (a *app) orderGetCommand() *cobra.Command {
 		Args:              exactly("ID"),
 		ValidArgsFunction: complete(1, a.orderIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkIDs("the order's id", args...); err != nil {
+				return err
+			}
 			c, err := a.orderAPI()
 			if err != nil {
 				return err
@@ -162,6 +165,9 @@ func (a *app) orderList(ctx context.Context, f orderListFlags) error {
 		query.Set("statut", s)
 	}
 	if f.client != "" {
+		if err := checkIDs("the client's id", f.client); err != nil {
+			return err
+		}
 		query.Set("client", f.client)
 	}
 	if f.limit < 1 {

@@ -44,6 +44,9 @@ line, the last one with the final state.`,
 			if timeout < 0 {
 				return usagef("--timeout is 0 or more")
 			}
+			if err := checkIDs("the order's id", args...); err != nil {
+				return err
+			}
 			return a.orderFollow(cmd.Context(), args[0], timeout)
 		},
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/comptoir/comptoir/commerce/event"
@@ -93,6 +91,10 @@ func (a *app) orderPlace(ctx context.Context, f orderFlags, given []string) erro
 			return usagef("--timeout is more than 0")
 		}
 	}
+	key, err := keyOf(f.key)
+	if err != nil {
+		return err
+	}
 	body, err := a.orderBody(f, given)
 	if err != nil {
 		return err
@@ -101,7 +103,6 @@ func (a *app) orderPlace(ctx context.Context, f orderFlags, given []string) erro
 	if err != nil {
 		return err
 	}
-	key := cmp.Or(f.key, uuid.NewString())
 	p, ans, err := c.place(ctx, body, key)
 	if err != nil {
 		return sayKey(err, key)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/comptoir/comptoir/internal/demo"
@@ -32,8 +33,8 @@ the demo catalogue to go through, not to be accepted. Four of twenty are
 incoherent on purpose: that they are refused is fine.
 
 An order's latency is the time until it was answered, repetitions included. The
-same --seed sends the same orders: what was accepted before is known then. The
-exit code is 4 if some orders were not answered as they should.`,
+same --seed sends the same orders: those that were accepted before count as
+known. The exit code is 4 if some orders were not answered as they should.`,
 		Example: "  comptoir order send -n 20\n  comptoir order send -n 10000 --rate 500 --concurrency 64",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -173,7 +174,8 @@ sending:
 
 func (c *apiClient) send(ctx context.Context, o demo.Order) sent {
 	begin := time.Now()
-	_, ans, err := c.place(ctx, o.Value, "demo-"+string(o.ID))
+	// The key is of this request alone: the order's id is what makes it known.
+	_, ans, err := c.place(ctx, o.Value, uuid.NewString())
 	s := sent{took: time.Since(begin)}
 	var p *problem
 	switch {

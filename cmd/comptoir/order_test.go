@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/comptoir/comptoir/commerce/event"
 	"github.com/comptoir/comptoir/node"
 )
 
@@ -276,5 +277,43 @@ func TestOrderInterrupted(t *testing.T) {
 	r := s.runContext(ctx, "", place("991")...)
 	if r.code != exitFailure || !strings.Contains(r.err, "--key ") || len(f.calls) != 1 {
 		t.Errorf("%+v after %d calls", r, len(f.calls))
+	}
+}
+
+// What is no id is refused before anything is asked: a path of it would be that
+// of something else.
+func TestIDsAreChecked(t *testing.T) {
+	f, s := startAPI(t)
+	for _, id := range []string{"", ".", "..", "a\tb", strings.Repeat("x", 201), "\xff"} {
+		for _, args := range [][]string{
+			{"order", "get", id}, {"order", "follow", id}, {"product", "get", id}, {"product", "put", id, "--name", "x"},
+			{"stock", "add", id, "1"}, {"stock", "list", "1", id},
+		} {
+			s.fails(exitUsage, []string{"id"}, "", args...)
+		}
+	}
+	s.fails(exitUsage, []string{"client's id"}, "", "order", "list", "--client", "..")
+	for _, key := range []string{strings.Repeat("k", 256), "a\nb", "\xff", " a"} {
+		s.fails(exitUsage, []string{"--key"}, "", "order", "place", "--client", "LUCAS", "--amount", "1", "--product", "x", "--key", key)
+	}
+	if len(f.calls) > 0 {
+		t.Errorf("asked for %q", f.calls)
+	}
+}
+
+func TestTryNext(t *testing.T) {
+	for _, tc := range []struct {
+		sample      event.Product
+		place, echo string
+	}{
+		{event.Product{}, `--amount 120.5 --product "PC Gamer" --id 990`, `echo 'CLI-991:{"commandeId":991,"client":"LUCAS","montant":120.5,"produit":"PC Gamer"}' |`},
+		{event.Product{ID: "2001", Name: "Théière en fonte", Price: 3990, HasPrice: true}, `--amount 39.9 --product "Théière en fonte" --id 990`, `echo 'CLI-991:{"commandeId":991,"client":"LUCAS","montant":39.9,"produit":"Théière en fonte"}' |`},
+		{event.Product{ID: "2002", Name: `L'"été"`}, `--amount 10 --product 'L'\''"été"' --id 990`, `echo 'CLI-991:{"commandeId":991,"client":"LUCAS","montant":10,"produit":"L'\''\"été\""}' |`},
+		{event.Product{ID: "2003", Name: strings.Repeat("x", 201)}, `--product "2003"`, `"produit":"2003"`},
+	} {
+		text := tryNext(node.Default(), node.Endpoints{}, "comptoir", func() (event.Product, bool) { return tc.sample, tc.sample.ID != "" })
+		if !strings.Contains(text, tc.place) || !strings.Contains(text, tc.echo) {
+			t.Errorf("%+v:\n%s", tc.sample, text)
+		}
 	}
 }

@@ -41,6 +41,9 @@ Without --price it has none. Its stock is not touched: stock add supplies it.`,
 		Args:              exactly("ID"),
 		ValidArgsFunction: complete(1, a.productIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkIDs("the product's id", args...); err != nil {
+				return err
+			}
 			if name == "" {
 				return usagef("%s needs --name", cmd.CommandPath())
 			}
@@ -62,6 +65,9 @@ Without --price it has none. Its stock is not touched: stock add supplies it.`,
 			if _, err := c.do(cmd.Context(), apiRequest{method: http.MethodPut, path: productPath(args[0]), body: body}); err != nil {
 				return err
 			}
+			if a.output != "table" {
+				return a.print(map[string][]wireID{"stored": {wireID(args[0])}}, nil)
+			}
 			return a.done("stored", args)
 		},
 	}
@@ -78,6 +84,9 @@ func (a *app) productGetCommand() *cobra.Command {
 		Args:              exactly("ID"),
 		ValidArgsFunction: complete(1, a.productIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkIDs("the product's id", args...); err != nil {
+				return err
+			}
 			c, err := a.orderAPI()
 			if err != nil {
 				return err

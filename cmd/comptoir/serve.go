@@ -46,7 +46,7 @@ committed and the groups are left, so that others take over at once.`,
 	f.cmd = cmd
 	f.common()
 	f.text("brokers", "", "Kafka cluster, host:port,…", func(c *node.Config, v string) { c.Brokers = node.SplitList(v) })
-	f.text("database", "", "`URL` of the order database, postgres://…; needed by the roles that use it", func(c *node.Config, v string) { c.Database = v })
+	f.text("database", "", "`URL` of the order database, postgres://…; needed by the roles that use it. Not through PgBouncer in transaction mode: locks belong to a session", func(c *node.Config, v string) { c.Database = v })
 	f.text("roles", "", "what this instance runs (default all): "+strings.Join(node.Roles, ", "), func(c *node.Config, v string) { c.Roles = node.SplitList(v) })
 	must(cmd.RegisterFlagCompletionFunc("roles", completeList(node.Roles)))
 	cmd.Flags().DurationVar(&f.drainDelay, "drain-delay", 0, "how long /readyz fails before a stop begins, so that a gateway notices")

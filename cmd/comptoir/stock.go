@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,8 +8,9 @@ import (
 	"net/url"
 	"strconv"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+
+	"github.com/comptoir/comptoir/commerce/event"
 )
 
 func (a *app) stockCommand() *cobra.Command {
@@ -36,9 +36,16 @@ too, the error names the key: the same command with --key supplies once.`,
 		Args:              exactly("ID", "QUANTITY"),
 		ValidArgsFunction: complete(1, a.productIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkIDs("the product's id", args[0]); err != nil {
+				return err
+			}
 			n, err := strconv.ParseInt(args[1], 10, 64)
-			if err != nil || n < 1 {
-				return usagef("the quantity %q is no whole number of 1 or more", args[1])
+			if err != nil || n < 1 || n > event.MaxSupply {
+				return usagef("the quantity %q is no whole number from 1 to %d", args[1], int64(event.MaxSupply))
+			}
+			key, err := keyOf(key)
+			if err != nil {
+				return err
 			}
 			fields := map[string]any{"quantite": n}
 			if name != "" {
@@ -52,7 +59,6 @@ too, the error names the key: the same command with --key supplies once.`,
 			if err != nil {
 				return err
 			}
-			key = cmp.Or(key, uuid.NewString())
 			ans, err := c.post(cmd.Context(), "/stock/"+url.PathEscape(args[0])+"/approvisionnements", body, key)
 			if err != nil {
 				return sayKey(err, key)
@@ -91,6 +97,9 @@ type level struct {
 }
 
 func (a *app) stockList(ctx context.Context, ids []string) error {
+	if err := checkIDs("the product's id", ids...); err != nil {
+		return err
+	}
 	var products []product
 	var errs []error
 	if len(ids) == 0 {

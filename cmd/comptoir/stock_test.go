@@ -31,7 +31,9 @@ func TestProductsAndStock(t *testing.T) {
 	}
 	s.ok("", "stock", "add", "2003", "4", "--name", "Sucrier", "--key", "k")
 	s.ok("", "stock", "add", "2003", "4", "--name", "Sucrier", "--key", "k")
-	s.ok("", "product", "put", "2004", "--name", "Plateau")
+	if out := s.ok("", "product", "put", "2004", "--name", "Plateau", "-o", "json"); out != `{"stored":[2004]}`+"\n" {
+		t.Errorf("put -o json: %s", out)
+	}
 	want := `PRODUCT  NAME              PRICE  AVAILABLE  RESERVED
 2001     Théière en fonte  39.9   25         0
 2002     Tasse             -      0          0
@@ -50,7 +52,7 @@ func TestProductsAndStock(t *testing.T) {
 	}
 	var levels []map[string]any
 	s.json(&levels, "stock", "list")
-	if len(levels) != 4 || levels[0]["id_produit"] != "2001" || levels[0]["disponible"] != 25.0 || levels[0]["reserve"] != 0.0 {
+	if len(levels) != 4 || levels[0]["id_produit"] != 2001.0 || levels[0]["disponible"] != 25.0 || levels[0]["reserve"] != 0.0 {
 		t.Errorf("stock list -o json: %v", levels)
 	}
 	s.fails(exitNotFound, []string{"no product 9 is known"}, "", "product", "get", "9")
@@ -59,6 +61,8 @@ func TestProductsAndStock(t *testing.T) {
 	s.fails(exitUsage, []string{"--name"}, "", "product", "put", "9")
 	s.fails(exitUsage, []string{"--price"}, "", "product", "put", "9", "--name", "x", "--price", "cheap")
 	s.fails(exitUsage, []string{`"0"`}, "", "stock", "add", "2001", "0")
+	s.fails(exitUsage, []string{"to 1000000000000"}, "", "stock", "add", "2001", "1000000000001")
+	s.fails(exitUsage, []string{"--key", "255"}, "", "stock", "add", "2001", "1", "--key", strings.Repeat("k", 256))
 	s.fails(exitUsage, []string{"QUANTITY"}, "", "stock", "add", "2001")
 	f.faults = append(f.faults, func(_ *fakeAPI, w http.ResponseWriter, _ *http.Request) bool {
 		answerProblem(w, 500, "ERREUR_INTERNE", "oops", "")

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/comptoir/comptoir/commerce/event"
 	"github.com/comptoir/comptoir/internal/demo"
 	"github.com/comptoir/comptoir/node"
 )
@@ -172,7 +173,7 @@ func (a *app) up(ctx context.Context, cfg node.Config, withDemo bool) error {
 				fmt.Fprintf(a.err, "comptoir: %v\n", err)
 			}
 		}
-		fmt.Fprint(a.out, tryNext(cfg, e, programName()))
+		fmt.Fprint(a.out, tryNext(cfg, e, programName(), n.Sample))
 		return nil
 	})
 }
@@ -230,7 +231,18 @@ func relative(path string) string {
 
 // tryNext says what a newcomer can do now, with the addresses in use and the
 // program as it was called.
-func tryNext(cfg node.Config, e node.Endpoints, program string) string {
+func tryNext(cfg node.Config, e node.Endpoints, program string, sample func() (event.Product, bool)) string {
+	product, amount := "PC Gamer", "120.5"
+	if p, ok := sample(); ok {
+		product, amount = string(p.ID), "10"
+		if event.ID(p.Name).Valid() {
+			product = p.Name
+		}
+		if p.HasPrice && p.Price > 0 {
+			amount = p.Price.String()
+		}
+	}
+	line := fmt.Sprintf(`CLI-991:{"commandeId":991,"client":"LUCAS","montant":%s,"produit":%s}`, amount, event.AppendString(nil, product))
 	dir := ""
 	if cfg.DataDir != node.Default().DataDir {
 		dir = " --data-dir " + relative(cfg.DataDir)
@@ -238,10 +250,10 @@ func tryNext(cfg node.Config, e node.Endpoints, program string) string {
 	return fmt.Sprintf(`Try next, in another terminal:
 
   # an order by HTTP, and its way, live
-  %[1]s order place --client LUCAS --amount 120.5 --product "PC Gamer" --id 990%[4]s
+  %[1]s order place --client LUCAS --amount %[5]s --product %[6]s --id 990%[4]s
   %[1]s order follow 990%[4]s
   # an order, as any Kafka producer would send it
-  echo 'CLI-991:{"commandeId":991,"client":"LUCAS","montant":120.5,"produit":"PC Gamer"}' |
+  echo %[7]s |
     %[1]s produce commandes.ecommerce --key-separator :%[4]s
   # a moment later: what the customer was told
   %[1]s consume notifications.clients --last 1%[4]s
@@ -253,7 +265,16 @@ func tryNext(cfg node.Config, e node.Endpoints, program string) string {
   curl %[2]s/metrics
 
 Any Kafka client can use %[3]s. Ctrl-C stops.
-`, program, e.HTTP, e.Kafka, dir)
+`, program, e.HTTP, e.Kafka, dir, amount, shellQuote(product, '"'), shellQuote(line, '\''))
+}
+
+// shellQuote makes text one word of a shell's command line, between the quotes
+// given unless something in the text has a meaning there.
+func shellQuote(text string, quote byte) string {
+	if quote == '"' && !strings.ContainsAny(text, "\"$`\\!") {
+		return `"` + text + `"`
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // programName is how this program was called: what `go run` built has no name

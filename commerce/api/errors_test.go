@@ -59,6 +59,9 @@ func TestIncoherent(t *testing.T) {
 				if len(e) != 3 || e["detail"] == "" {
 					t.Errorf("error %v", e)
 				}
+				if want := strings.TrimPrefix(e["champ"]+": "+e["detail"], ": "); len(got) == 0 && p.Detail != "the order is incoherent: "+want {
+					t.Errorf("detail %q does not tell the first error, %q", p.Detail, want)
+				}
 				got = append(got, e["code"]+" "+e["champ"])
 				seen[e["code"]] = true
 			}
@@ -120,6 +123,11 @@ func TestProblems(t *testing.T) {
 		{name: "product field", method: "PUT", path: "/produits/1", body: `{"nom_produit":"x","prix":"1"}`, status: 400, code: "REQUETE_INVALIDE", detail: "prix must be a number"},
 		{name: "product malformed", method: "PUT", path: "/produits/1", body: `{`, status: 400, code: "REQUETE_INVALIDE", detail: "JSON"},
 		{name: "supply field", method: "POST", path: supplies, body: `{"quantite":0}`, status: 400, code: "REQUETE_INVALIDE", detail: "quantite must be at least 1"},
+		{name: "more than there is", method: "POST", path: supplies, body: `{"quantite":9223372036854775807}`, status: 400, code: "REQUETE_INVALIDE", detail: "quantite must be at most 1000000000000"},
+		{name: "another product's id", method: "PUT", path: "/produits/1", body: `{"id_produit":2,"nom_produit":"x"}`, status: 400, code: "REQUETE_INVALIDE", detail: "id_produit must be the id in the path"},
+		{name: "slashes", path: "//commandes", status: 404, code: "INTROUVABLE", detail: "//commandes"},
+		{name: "dot", path: "/commandes/.", status: 404, code: "INTROUVABLE", detail: "/commandes/."},
+		{name: "slash at the end", path: "/commandes/", status: 404, code: "INTROUVABLE", detail: "/commandes/"},
 		{name: "id in path", path: "/commandes/%00", status: 400, code: "REQUETE_INVALIDE", detail: "id"},
 		{name: "id of a product in path", method: "PUT", path: "/produits/%ff", body: `{"nom_produit":"x"}`, status: 400, code: "REQUETE_INVALIDE", detail: "id"},
 		{name: "dots", path: "/commandes/%2e%2e", status: 400, code: "REQUETE_INVALIDE", detail: "id"},

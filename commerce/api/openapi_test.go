@@ -214,7 +214,7 @@ func TestDocumentRequests(t *testing.T) {
 	c, ops := operations(t)
 	s := documentShop(t)
 	// The order in which the examples of POST /commandes build on each other.
-	names := []string{"une_ligne", "repetee", "conflit", "sans_id", "incoherente", "complet", "sans_prix", "simple", "nouveau"}
+	names := []string{"une_ligne", "repetee", "conflit", "sans_id", "incoherente", "complet", "sans_prix", "relu", "simple", "nouveau"}
 	sent := 0
 	for _, o := range ops {
 		for _, name := range names {

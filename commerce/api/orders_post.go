@@ -25,9 +25,11 @@ func (a *API) postOrder(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := placing{api: a, key: key, sum: fingerprint(r, value), value: value, trace: a.traceParent(r), at: a.now()}
-	ctx, cancel := context.WithTimeout(r.Context(), writeLimit)
-	defer cancel()
-	ans, err := a.once(r.Context(), key, p.sum, func() (orderdb.Answer, bool, error) { return p.place(ctx) })
+	ans, err := a.once(r.Context(), key, p.sum, func() (orderdb.Answer, bool, error) {
+		ctx, cancel := context.WithTimeout(r.Context(), writeLimit)
+		defer cancel()
+		return p.place(ctx)
+	})
 	if err != nil {
 		return err
 	}
@@ -132,7 +134,11 @@ func (p *placing) refuse(ctx context.Context, problems []event.Problem) (ans ord
 		}
 		list = problem.AppendJSON(list)
 	}
-	refusal := web.Problemf(http.StatusUnprocessableEntity, codeIncoherent, "the order is incoherent: %s", problems[0].Detail)
+	what := problems[0].Detail
+	if field := problems[0].Field; field != "" {
+		what = field + ": " + what
+	}
+	refusal := web.Problemf(http.StatusUnprocessableEntity, codeIncoherent, "the order is incoherent: %s", what)
 	refusal.More = map[string]any{"erreurs": json.RawMessage(append(list, ']'))}
 	return ans, false, refusal
 }

@@ -207,7 +207,11 @@ func TestGetOrder(t *testing.T) {
 	verdict := s.record("991", event.TopicVerdicts, 3, 8, orderdb.StockRefused, `{"commandeId":991,"statut":"REFUSE","motif":"STOCK_INSUFFISANT","client":"LUCAS","clientId":"CLI-991","montant":120.50,"devise":"EUR","lignes":[{"id_produit":1001,"nom_produit":"PC Gamer","quantite":1,"montant":120.5,"prix":120.5,"reserve":false,"motif":"STOCK_INSUFFISANT"}],"date_commande":"2026-11-20T10:30:00+01:00","timestamp":"2020-11-20T12:00:00.131Z"}`)
 	verdict.Reason = "STOCK_INSUFFISANT"
 	alert := s.record("991", event.TopicErrors, 2, 4, orderdb.Unknown, `{}`)
-	alert.Alerts = []string{"PRIX_INATTENDU", "MONTANT_ELEVE"}
+	placed, _, err := s.db.Order(t.Context(), "991")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alert.Alerts, alert.Accused = []string{"PRIX_INATTENDU", "MONTANT_ELEVE"}, placed.Digest
 	s.track(verdict, alert)
 	s.want(200, `{"commandeId":991,"statut":"STOCK_REFUSE","motif":"STOCK_INSUFFISANT","client":"LUCAS","clientId":"CLI-991","montant":120.50,"devise":"EUR","lignes":[{"id_produit":1001,"nom_produit":"PC Gamer","quantite":1,"montant":120.5,"prix":120.5,"reserve":false,"motif":"STOCK_INSUFFISANT"}],"date_commande":"2026-11-20T10:30:00+01:00","alertes":["MONTANT_ELEVE","PRIX_INATTENDU"],"modifiee_le":"2020-11-20T12:00:00.131Z",`+extras,
 		"GET", "/commandes/991", "")
@@ -216,6 +220,14 @@ func TestGetOrder(t *testing.T) {
 	s.send("POST", "/commandes", `{"commandeId":"L","client":"Zoé","email":"z@e.f","montant":92233720368547758.07,"devise":"USD","lignes":[{"id_produit":"1","nom_produit":"A","quantite":1,"prix":92233720368547758.07},{"id_produit":"B","quantite":2,"prix":0}]}`)
 	s.want(200, `{"commandeId":"L","statut":"RECUE","client":"Zoé","clientId":"Zoé","email":"z@e.f","montant":92233720368547758.07,"devise":"USD","lignes":[{"id_produit":1,"nom_produit":"A","quantite":1,"montant":92233720368547758.07,"prix":92233720368547758.07},{"id_produit":"B","quantite":2,"montant":0,"prix":0}],"date_commande":"2020-11-20T12:00:00.123Z","alertes":[],"modifiee_le":"2020-11-20T12:00:00.123Z"}`,
 		"GET", "/commandes/L", "")
+
+	// What else stands in a line is kept, spelled as it came, with a verdict too.
+	s.send("POST", "/commandes", `{"commandeId":"E","client":"Zoé","montant":3,"lignes":[{"couleur":"rouge","id_produit":1,"quantite":1,"prix":1, "poids" : 1.50e0,"reserve":5},{"id_produit":2,"quantite":1,"prix":2},{"id_produit":3,"quantite":1,"prix":0,"x":{"y": [1]},"statut":null}]}`)
+	s.want(200, `{"commandeId":"E","statut":"RECUE","client":"Zoé","clientId":"Zoé","montant":3,"devise":"EUR","lignes":[{"id_produit":1,"quantite":1,"montant":1,"prix":1,"couleur":"rouge","poids":1.50e0},{"id_produit":2,"quantite":1,"montant":2,"prix":2},{"id_produit":3,"quantite":1,"montant":0,"prix":0,"x":{"y": [1]},"statut":null}],"date_commande":"2020-11-20T12:00:00.123Z","alertes":[],"modifiee_le":"2020-11-20T12:00:00.123Z"}`,
+		"GET", "/commandes/E", "")
+	s.track(s.record("E", event.TopicVerdicts, 3, 9, orderdb.Reserved, `{"commandeId":"E","statut":"VALIDE","client":"Zoé","clientId":"Zoé","montant":3,"devise":"EUR","lignes":[{"id_produit":1,"nom_produit":"A","quantite":1,"montant":1,"prix":1,"reserve":true},{"id_produit":2,"nom_produit":"B","quantite":1,"montant":2,"prix":2,"reserve":true},{"id_produit":3,"nom_produit":"C","quantite":1,"montant":0,"prix":0,"reserve":true}],"date_commande":"2020-11-20T12:00:00.123Z","timestamp":"2020-11-20T12:00:00.132Z"}`))
+	s.want(200, `{"commandeId":"E","statut":"RESERVEE","client":"Zoé","clientId":"Zoé","montant":3,"devise":"EUR","lignes":[{"id_produit":1,"nom_produit":"A","quantite":1,"montant":1,"prix":1,"reserve":true,"couleur":"rouge","poids":1.50e0},{"id_produit":2,"nom_produit":"B","quantite":1,"montant":2,"prix":2,"reserve":true},{"id_produit":3,"nom_produit":"C","quantite":1,"montant":0,"prix":0,"reserve":true,"x":{"y": [1]},"statut":null}],"date_commande":"2020-11-20T12:00:00.123Z","alertes":[],"modifiee_le":"2020-11-20T12:00:00.132Z"}`,
+		"GET", "/commandes/E", "")
 
 	// An order by Kafka: its record's key is the client.
 	s.track(s.record("K", event.TopicOrders, 0, 1, orderdb.Received, order(`"K"`, "")))
@@ -361,7 +373,12 @@ func TestHead(t *testing.T) {
 			t.Errorf("%s: %d %q", path, r.status, r.body)
 		}
 	}
-	if r := s.send("HEAD", "/commandes/1/evenements", "", "Accept", "text/event-stream"); r.status != http.StatusOK {
-		t.Errorf("%d", r.status)
+	for accept, want := range map[string]string{"text/event-stream": "text/event-stream", "*/*": "application/json"} {
+		if r := s.send("HEAD", "/commandes/1/evenements", "", "Accept", accept); r.status != http.StatusOK || r.header.Get("Content-Type") != want || r.body != "" {
+			t.Errorf("%s: %d %s %q", accept, r.status, r.header.Get("Content-Type"), r.body)
+		}
+	}
+	if r := s.send("HEAD", "/commandes/2/evenements", "", "Accept", "text/event-stream"); r.status != http.StatusNotFound {
+		t.Errorf("unknown: %d", r.status)
 	}
 }

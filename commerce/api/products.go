@@ -140,9 +140,9 @@ func (a *API) postSupply(w http.ResponseWriter, r *http.Request) error {
 	sum := fingerprint(r, data)
 	headers := traced(nil, a.traceParent(r))
 	at := a.now()
-	ctx, cancel := context.WithTimeout(r.Context(), writeLimit)
-	defer cancel()
 	ans, err := a.once(r.Context(), key, sum, func() (orderdb.Answer, bool, error) {
+		ctx, cancel := context.WithTimeout(r.Context(), writeLimit)
+		defer cancel()
 		return a.supply(ctx, key, sum, s, headers, at)
 	})
 	if err != nil {

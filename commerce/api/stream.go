@@ -24,16 +24,32 @@ const (
 	streamRetry = time.Second
 )
 
-func acceptsEvents(r *http.Request) bool {
+const mediaEvents = "text/event-stream"
+
+// prefersEvents says whether the client names event streams and likes nothing
+// better: JSON is what it gets otherwise, and where it likes neither.
+func prefersEvents(r *http.Request) bool {
+	// Of two ranges that JSON is in, the more exact one counts.
+	events, json, exactness := 0.0, 0.0, 0
 	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
 		mediaType, params, err := mime.ParseMediaType(part)
-		if err != nil || mediaType != "text/event-stream" {
+		if err != nil {
 			continue
 		}
-		q, err := strconv.ParseFloat(params["q"], 64)
-		return err != nil || q > 0
+		q := 1.0
+		if given, ok := params["q"]; ok {
+			if q, err = strconv.ParseFloat(given, 64); err != nil || !(q >= 0 && q <= 1) {
+				q = 1
+			}
+		}
+		if mediaType == mediaEvents {
+			events = q
+		}
+		if i := 1 + slices.Index([]string{"*/*", "application/*", mediaJSON}, mediaType); i > exactness {
+			json, exactness = q, i
+		}
 	}
-	return false
+	return events > 0 && events >= json
 }
 
 // place is a partition of a topic by the topic's place in event.Topics.
@@ -135,9 +151,13 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, id event.ID) error 
 	defer a.metrics.streams.Dec()
 
 	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
+	h.Set("Content-Type", mediaEvents)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Accel-Buffering", "no") // for reverse proxies that would gather
+	if r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
 	s := streaming{api: a, w: w, rc: http.NewResponseController(w), order: o, sent: sent}
 	if s.write([]byte("retry: 1000\n\n")) == nil {
 		s.follow(r.Context(), sub)

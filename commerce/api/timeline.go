@@ -34,7 +34,7 @@ func (a *API) getTimeline(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Vary", "Accept")
-	if r.Method == http.MethodGet && acceptsEvents(r) {
+	if prefersEvents(r) {
 		return a.stream(w, r, id)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readLimit)

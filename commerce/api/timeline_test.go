@@ -300,12 +300,27 @@ func TestStreamLimit(t *testing.T) {
 	s.listen(t, "/commandes/1/evenements")
 }
 
-func TestAcceptsEvents(t *testing.T) {
+func TestPrefersEvents(t *testing.T) {
 	for accept, want := range map[string]bool{
-		"": false, "*/*": false, "application/json": false, "text/event-stream": true, "application/json, text/event-stream;q=0.5": true,
-		"text/event-stream;q=0": false, "TEXT/Event-Stream": true, "text/event-stream, */*": true, ";;": false,
+		"":                                    false,
+		"*/*":                                 false,
+		"application/json":                    false,
+		"text/event-stream":                   true,
+		"TEXT/Event-Stream":                   true,
+		";;":                                  false,
+		"text/html, text/event-stream;q=0.5":  true,
+		"text/event-stream;q=0":               false,
+		"text/event-stream; charset=utf-8":    true,
+		"application/json, text/event-stream": true,
+		"application/json, text/event-stream;q=0.5":                false,
+		"text/event-stream;q=0.5, application/json":                false,
+		"text/event-stream;q=0.5, application/json;q=0.4":          true,
+		"text/event-stream;q=0.5, */*":                             false,
+		"text/event-stream;q=0.5, application/json;q=0.1, */*":     true,
+		"*/*, application/*;q=0.2, text/event-stream;q=0.5":        true,
+		"text/event-stream;q=nonsense, application/json;q=0.5, a;": true,
 	} {
-		if got := acceptsEvents(&http.Request{Header: http.Header{"Accept": {accept}}}); got != want {
+		if got := prefersEvents(&http.Request{Header: http.Header{"Accept": {accept}}}); got != want {
 			t.Errorf("%q: %v", accept, got)
 		}
 	}

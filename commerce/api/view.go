@@ -2,6 +2,7 @@ package api
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/comptoir/comptoir/commerce/event"
 	"github.com/comptoir/comptoir/commerce/orderdb"
@@ -24,6 +25,13 @@ var ours = map[string]bool{
 	"montant": true, "devise": true, "lignes": true, "alertes": true, "numero_facture": true,
 	"date_commande": true, "modifiee_le": true, "attente": true,
 	"produit": true, "quantite": true, "timestamp": true,
+}
+
+// oursOfLine are the fields of a line in an order's answer. Other fields of the
+// line as it was placed are shown as they came.
+var oursOfLine = map[string]bool{
+	"id_produit": true, "produit": true, "nom_produit": true, "quantite": true, "montant": true, "prix": true,
+	"reserve": true, "motif": true,
 }
 
 // appendOrder appends an order as GET /commandes/{id} shows it; expired says
@@ -69,8 +77,9 @@ func appendOrder(b []byte, o *orderdb.Order, expired bool) []byte {
 // appendContent appends who ordered what for how much: as the verdict has it,
 // once there is one, else as the order has it, else what is known.
 func appendContent(b []byte, o *orderdb.Order) []byte {
+	others := otherFields(o.Value)
 	if o.Verdict != nil {
-		if with, ok := appendVerdict(b, o.Verdict); ok {
+		if with, ok := appendVerdict(b, o.Verdict, others); ok {
 			return with
 		}
 	}
@@ -78,7 +87,7 @@ func appendContent(b []byte, o *orderdb.Order) []byte {
 		// The database knows the client that the record's key made.
 		order, problems, _ := event.ParseOrder([]byte(o.Client), o.Value, o.At)
 		if len(problems) == 0 {
-			return appendPlaced(b, &order)
+			return appendPlaced(b, &order, others)
 		}
 	}
 	if o.Client != "" {
@@ -87,8 +96,52 @@ func appendContent(b []byte, o *orderdb.Order) []byte {
 	return b
 }
 
-// appendVerdict copies the fields from a value of stock.verifie.
-func appendVerdict(b []byte, verdict []byte) ([]byte, bool) {
+// otherFields returns the fields of each of the order's lines that are not ours,
+// every one with a comma before it; nil if there are none.
+func otherFields(value []byte) (lines [][]byte) {
+	found := false
+	event.Fields(value, func(name, spelled string) {
+		if name != "lignes" || spelled[0] != '[' {
+			return
+		}
+		event.Elements([]byte(spelled), func(line string) {
+			var others []byte
+			event.Fields([]byte(line), func(name, spelled string) {
+				if !oursOfLine[name] {
+					others = append(event.AppendString(append(others, ','), name), ':')
+					others = append(others, spelled...)
+					found = true
+				}
+			})
+			lines = append(lines, others)
+		})
+	})
+	if !found {
+		return nil
+	}
+	return lines
+}
+
+// appendLines copies the lines of a verdict, which are the order's in its order.
+func appendLines(b []byte, lines string, others [][]byte) []byte {
+	i := 0
+	b = append(b, '[')
+	event.Elements([]byte(lines), func(line string) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, line...)
+		if i < len(others) && strings.HasSuffix(line, "}") && len(line) > len("{}") {
+			b = append(append(b[:len(b)-1], others[i]...), '}')
+		}
+		i++
+	})
+	return append(b, ']')
+}
+
+// appendVerdict copies the fields from a value of stock.verifie, with other
+// fields of its lines.
+func appendVerdict(b []byte, verdict []byte, others [][]byte) ([]byte, bool) {
 	start := len(b)
 	ok := event.Fields(verdict, func(name, spelled string) {
 		switch name {
@@ -97,7 +150,11 @@ func appendVerdict(b []byte, verdict []byte) ([]byte, bool) {
 				b = append(b, ',', '"')
 				b = append(b, name...)
 				b = append(b, '"', ':')
-				b = append(b, spelled...)
+				if name == "lignes" && others != nil {
+					b = appendLines(b, spelled, others)
+				} else {
+					b = append(b, spelled...)
+				}
 			}
 		}
 	})
@@ -110,7 +167,7 @@ func appendVerdict(b []byte, verdict []byte) ([]byte, bool) {
 // appendPlaced writes the fields of an order without verdict. The product of a
 // single-line order stands in its line as it was given, since only the verdict
 // says which one it is.
-func appendPlaced(b []byte, o *event.Order) []byte {
+func appendPlaced(b []byte, o *event.Order, others [][]byte) []byte {
 	b = event.AppendString(append(b, `,"client":`...), o.Customer.Name)
 	b = o.Customer.ID.AppendJSON(append(b, `,"clientId":`...))
 	if o.Customer.Email != "" {
@@ -135,6 +192,9 @@ func appendPlaced(b []byte, o *event.Order) []byte {
 		b = l.Amount.AppendJSON(append(b, `,"montant":`...))
 		if l.HasPrice {
 			b = l.Price.AppendJSON(append(b, `,"prix":`...))
+		}
+		if others != nil {
+			b = append(b, others[i]...)
 		}
 		b = append(b, '}')
 	}

@@ -56,6 +56,24 @@ func Fields(value []byte, f func(name, spelled string)) bool {
 	return r.finish() == nil
 }
 
+// Elements calls f with each element of the array value as it is spelled. It says
+// whether value is strict JSON and an array; if not, f may have been called for
+// some elements.
+func Elements(value []byte, f func(spelled string)) bool {
+	r := newReader(value)
+	if r.peek() != '[' {
+		r.mismatch("must be an array")
+	} else {
+		r.open()
+	}
+	for a := (array{r: r}); a.next(); {
+		if spelled := r.raw(); r.err == nil {
+			f(spelled)
+		}
+	}
+	return r.finish() == nil
+}
+
 // Strict says whether value is one strict JSON value of at most 1 MiB. It may
 // be one level deeper than an order: an ErrorRecord has the order inside.
 func Strict(value []byte) bool {
@@ -69,10 +87,15 @@ func Strict(value []byte) bool {
 // no UTF-8 become U+FFFD.
 func AppendString(b []byte, s string) []byte { return appendString(b, s) }
 
-const errUnknownField = "is not a field of this request"
+const (
+	errUnknownField = "is not a field of this request"
+	errMaxSupply    = "must be at most 1000000000000"
+)
 
 // ParseProductRequest reads {"nom_produit","prix"?}, the body that puts the
-// product id into the catalogue. It refuses other fields.
+// product id into the catalogue. What else reading a product shows may stand
+// there too: its id_produit, which must be id, and its disponible and reserve,
+// which count for nothing. Other fields are refused.
 func ParseProductRequest(id ID, body []byte) (Product, error) {
 	p := Product{ID: id}
 	r := newReader(body)
@@ -87,6 +110,12 @@ func ParseProductRequest(id ID, body []byte) (Product, error) {
 			if p.Price, p.HasPrice = o.optionalAmount(); p.Price < 0 {
 				o.fail("must not be negative")
 			}
+		case "id_produit":
+			if t := o.token(); t.kind != kindNull && (t.kind != kindString && t.kind != kindInteger || ID(t.text) != id) {
+				o.fail("must be the id in the path, " + string(id) + ", if it is given")
+			}
+		case "disponible", "reserve":
+			o.skip()
 		default:
 			o.fail(errUnknownField)
 		}
@@ -98,6 +127,10 @@ func ParseProductRequest(id ID, body []byte) (Product, error) {
 	return p, nil
 }
 
+// MaxSupply is the most pieces that one request may supply: far above what
+// anyone has, and far below what would leave no room in a stock level for more.
+const MaxSupply = 1_000_000_000_000
+
 // ParseSupplyRequest reads {"quantite","nom_produit"?}, the body that supplies
 // the product, as the Supply id. It refuses other fields.
 func ParseSupplyRequest(id, product ID, body []byte) (Supply, error) {
@@ -107,8 +140,11 @@ func ParseSupplyRequest(id, product ID, body []byte) (Supply, error) {
 	for o.next() {
 		switch o.key {
 		case "quantite":
-			if s.Quantity = o.integer(); s.Quantity < 1 {
+			switch s.Quantity = o.integer(); {
+			case s.Quantity < 1:
 				o.fail("must be at least 1")
+			case s.Quantity > MaxSupply:
+				o.fail(errMaxSupply)
 			}
 		case "nom_produit":
 			t := o.token()

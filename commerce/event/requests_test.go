@@ -107,6 +107,24 @@ func TestFields(t *testing.T) {
 	}
 }
 
+func TestElements(t *testing.T) {
+	for value, want := range map[string]string{
+		`[]`:                                "",
+		" [ 1.50 , {\"a\": [1]},\n\"x\" ] ": `1.50|{"a": [1]}|"x"`,
+		`[null,[]]`:                         `null|[]`,
+	} {
+		var got []string
+		if ok := Elements([]byte(value), func(spelled string) { got = append(got, spelled) }); !ok || strings.Join(got, "|") != want {
+			t.Errorf("%q: %q, %v", value, got, ok)
+		}
+	}
+	for _, bad := range []string{"", "{}", "null", "[1", "[1,]", "[1 2]", "[1] 2", `[{"a":1,"a":2}]`, strings.Repeat("[", 1001) + strings.Repeat("]", 1001)} {
+		if Elements([]byte(bad), func(string) {}) {
+			t.Errorf("%.40q was taken for a strict array", bad)
+		}
+	}
+}
+
 func TestStrictSays(t *testing.T) {
 	deep := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	for value, want := range map[string]bool{
@@ -127,6 +145,12 @@ func TestParseProductRequest(t *testing.T) {
 		{`{"nom_produit":"PC Gamer","prix":120.50}`, "", Product{"1001", "PC Gamer", 12050, true}},
 		{`{"nom_produit":"PC","prix":0}`, "", Product{"1001", "PC", 0, true}},
 		{`{"nom_produit":"PC","prix":null}`, "", Product{ID: "1001", Name: "PC"}},
+		{`{"id_produit":1001,"nom_produit":"PC","disponible":5,"reserve":{}}`, "", Product{ID: "1001", Name: "PC"}},
+		{`{"id_produit":"1001","nom_produit":"PC"}`, "", Product{ID: "1001", Name: "PC"}},
+		{`{"id_produit":null,"nom_produit":"PC"}`, "", Product{ID: "1001", Name: "PC"}},
+		{`{"id_produit":1002,"nom_produit":"PC"}`, "id_produit must be the id in the path, 1001", Product{}},
+		{`{"id_produit":1001.0,"nom_produit":"PC"}`, "id_produit must be the id in the path, 1001", Product{}},
+		{`{"id_produit":"","nom_produit":"PC"}`, "id_produit must be the id in the path, 1001", Product{}},
 		{`{"prix":1}`, "nom_produit is missing", Product{}},
 		{`{"nom_produit":null}`, "nom_produit is missing", Product{}},
 		{`{"nom_produit":""}`, "nom_produit must be 1 to 500 bytes", Product{}},
@@ -154,7 +178,9 @@ func TestParseSupplyRequest(t *testing.T) {
 	}{
 		{`{"quantite":5}`, "", Supply{ID: "S", Product: "P", Quantity: 5}},
 		{`{"quantite":5,"nom_produit":null}`, "", Supply{ID: "S", Product: "P", Quantity: 5}},
-		{`{"nom_produit":"N","quantite":9223372036854775807}`, "", Supply{"S", "P", "N", 9223372036854775807}},
+		{`{"nom_produit":"N","quantite":1000000000000}`, "", Supply{"S", "P", "N", MaxSupply}},
+		{`{"quantite":1000000000001}`, "quantite must be at most 1000000000000", Supply{}},
+		{`{"quantite":9223372036854775807}`, "quantite must be at most 1000000000000", Supply{}},
 		{`{}`, "quantite is missing", Supply{}},
 		{`{"quantite":null}`, "quantite is missing", Supply{}},
 		{`{"quantite":0}`, "quantite must be at least 1", Supply{}},

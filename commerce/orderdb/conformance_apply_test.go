@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/comptoir/comptoir/commerce/event"
@@ -17,7 +18,7 @@ func change(id, topic string, offset int64, state State) OrderChange {
 
 // with gives a change the content of an order.
 func with(c OrderChange, content string) OrderChange {
-	c.Content = &Content{Digest: digest(content), Client: event.ID("CLI-" + content), Value: []byte(content), At: c.Entry.Time}
+	c.Content = &Content{Digest: digest(content), Client: event.ID("CLI-" + content[:min(len(content), 40)]), Value: []byte(content), At: c.Entry.Time}
 	return c
 }
 
@@ -36,11 +37,11 @@ func TestApplyWholeOrder(t *testing.T) {
 		invoice := change("1", event.TopicInvoices, 5, Invoiced)
 		invoice.Invoice = "FA-2026-000001"
 		alert := change("1", event.TopicErrors, 2, Unknown)
-		alert.Alerts = []string{"PRIX_INATTENDU", "MONTANT_ELEVE"}
+		alert.Alerts, alert.Accused = []string{"PRIX_INATTENDU", "MONTANT_ELEVE"}, digest("a")
 		apply(t, db, with(change("1", event.TopicOrders, 1, Received), "a"), alert, verdict, change("1", event.TopicAccepted, 4, Paid))
 		apply(t, db, invoice, change("1", event.TopicConfirmations, 6, Invoiced))
 		again := change("1", event.TopicErrors, 7, Unknown)
-		again.Alerts = []string{"MONTANT_ELEVE", "FREQUENCE_ELEVEE"}
+		again.Alerts, again.Accused = []string{"MONTANT_ELEVE", "FREQUENCE_ELEVEE"}, digest("a")
 		apply(t, db, change("1", event.TopicNotifications, 8, Notified), again)
 
 		o := get(t, db, "1")
@@ -138,6 +139,63 @@ func TestContents(t *testing.T) {
 	})
 }
 
+// TestAlerts: those of the order that counts are shown, whatever else wanted its
+// id and whatever was seen first.
+func TestAlerts(t *testing.T) {
+	alert := func(offset int64, content, code string) OrderChange {
+		c := change("1", event.TopicErrors, offset, Unknown)
+		c.Alerts, c.Accused = []string{code}, digest(content)
+		return c
+	}
+	// Orders of this size are left out of what accuses them.
+	large := func(name string) string { return name + strings.Repeat("x", event.MaxErrorRecord) }
+	at := func(offset, origin int64, code string) OrderChange {
+		c := change("1", event.TopicErrors, offset, Unknown)
+		c.Alerts, c.Origin = []string{code}, Entry{Topic: event.TopicOrders, Offset: origin}
+		return c
+	}
+	accused := with(change("1", event.TopicErrors, 30, InConflict), "lost")
+	largeAccused := with(change("1", event.TopicErrors, 31, InConflict), large("lost"))
+	for name, c := range map[string]struct {
+		changes []OrderChange
+		want    []string
+		updated int
+	}{
+		"the winner's": {[]OrderChange{with(change("1", event.TopicOrders, 1, Received), "won"), with(change("1", event.TopicOrders, 2, Received), "lost"),
+			accused, alert(10, "won", "W"), alert(11, "lost", "L")}, []string{"W"}, 10},
+		"only the loser's": {[]OrderChange{with(change("1", event.TopicOrders, 1, Received), "won"), accused, alert(11, "lost", "L")}, nil, 1},
+		"by origin": {[]OrderChange{with(change("1", event.TopicOrders, 1, Received), large("won")), with(change("1", event.TopicOrders, 2, Received), large("lost")),
+			largeAccused, at(10, 1, "W"), at(11, 2, "L"), at(12, 3, "?")}, []string{"W"}, 10},
+		"by origin and by content": {[]OrderChange{with(change("1", event.TopicOrders, 1, Received), large("won")), at(10, 1, "B"), alert(11, large("won"), "A"),
+			alert(12, large("won"), "B")}, []string{"A", "B"}, 12},
+		"of no known order": {[]OrderChange{alert(11, "lost", "L")}, nil, 11},
+		"nothing wins":      {[]OrderChange{accused, alert(11, "lost", "L")}, []string{"L"}, 30},
+		"no word of the order itself": {[]OrderChange{with(change("1", event.TopicOrders, 1, Received), "won"), change("1", event.TopicVerdicts, 5, Reserved),
+			accused, change("1", event.TopicErrors, 40, Rejected), change("1", event.TopicOrders, 41, Unknown), alert(42, "lost", "L")}, nil, 5},
+		"rejected only": {[]OrderChange{change("1", event.TopicOrders, 39, Unknown), change("1", event.TopicErrors, 40, Rejected)}, nil, 40},
+	} {
+		t.Run(name, func(t *testing.T) {
+			everywhere(t, func(t *testing.T, p place) {
+				db := p.open(t)
+				for run := range 4 {
+					id := event.ID(fmt.Sprint(run))
+					for _, i := range rand.Perm(len(c.changes)) {
+						one := c.changes[i]
+						one.ID = id
+						apply(t, db, one)
+					}
+					o := get(t, db, string(id))
+					if !slices.Equal(o.Alerts, c.want) || !o.Updated.Equal(later(c.updated)) {
+						t.Errorf("alerts %q at %v, want %q at %v", o.Alerts, o.Updated, c.want, later(c.updated))
+					}
+					list, err := db.Orders(t.Context(), Filter{Limit: 1})
+					equal(t, "the list", []any{list, err}, []any{[]Order{o}, nil})
+				}
+			})
+		})
+	}
+}
+
 // TestSubmitMeetsRecords: requests for ids that tracking knows.
 func TestSubmitMeetsRecords(t *testing.T) {
 	everywhere(t, func(t *testing.T, p place) {
@@ -156,7 +214,7 @@ func TestSubmitMeetsRecords(t *testing.T) {
 		// The order's own record changes nothing that is shown.
 		apply(t, db, with(change("rejected", event.TopicOrders, 4, Received), "a"))
 		after := get(t, db, "rejected")
-		o.Changes, o.Updated = 3, later(4)
+		o.Changes = 3
 		equal(t, "order after its record", after, o)
 		if n := len(unsent(t, db)); n != 1 {
 			t.Errorf("%d messages, want 1", n)
@@ -340,8 +398,12 @@ func TestHostileText(t *testing.T) {
 	everywhere(t, func(t *testing.T, p place) {
 		db := p.open(t)
 		c := change("1", event.TopicVerdicts, 1, StockRefused)
-		c.Reason, c.Invoice, c.Alerts, c.Verdict = "a\x00b\xff", "\x00", []string{"\x00x", ""}, []byte("\x00\xff")
-		if err := db.Apply(t.Context(), Batch{Orders: []OrderChange{c}, Levels: []Level{{Product: "p", Name: "n\x00"}}}); err != nil {
+		c.Reason, c.Invoice, c.Verdict = "a\x00b\xff", "\x00", []byte("\x00\xff")
+		alert := change("1", event.TopicErrors, 2, Unknown)
+		alert.Alerts, alert.Accused = []string{"\x00x", ""}, digest("a")
+		elsewhere := alert
+		elsewhere.Accused, elsewhere.Origin.Topic = [16]byte{}, "\x00\xff"
+		if err := db.Apply(t.Context(), Batch{Orders: []OrderChange{with(change("1", event.TopicOrders, 0, Received), "a"), c, alert, elsewhere}, Levels: []Level{{Product: "p", Name: "n\x00"}}}); err != nil {
 			t.Fatal(err)
 		}
 		o := get(t, db, "1")
@@ -364,7 +426,13 @@ func history(rng *rand.Rand, orders int) [][]OrderChange {
 	for i := range orders {
 		id := fmt.Sprint("o", i)
 		reason := func(c OrderChange, reason string) OrderChange { c.Reason = reason; return c }
-		alert := func(c OrderChange, alert string) OrderChange { c.Alerts = []string{alert}; return c }
+		alert := func(c OrderChange, content, code string) OrderChange {
+			c.Alerts, c.Accused = []string{code}, digest(content)
+			return c
+		}
+		if rng.IntN(3) == 0 {
+			add(rng.IntN(2)+2, alert(change(id, event.TopicErrors, 0, Unknown), id+"lost0", fmt.Sprint("L", rng.IntN(3))))
+		}
 		for range rng.IntN(2) {
 			add(rng.IntN(2)+2, reason(change(id, event.TopicErrors, 0, Rejected), fmt.Sprint("R", rng.IntN(3))))
 		}
@@ -378,7 +446,7 @@ func history(rng *rand.Rand, orders int) [][]OrderChange {
 			add(rng.IntN(2)+2, reason(with(change(id, event.TopicErrors, 0, InConflict), lost), "COMMANDE_EN_CONFLIT"))
 		}
 		if rng.IntN(3) == 0 {
-			add(rng.IntN(2)+2, alert(change(id, event.TopicErrors, 0, Unknown), fmt.Sprint("A", rng.IntN(3))))
+			add(rng.IntN(2)+2, alert(change(id, event.TopicErrors, 0, Unknown), id+"won", fmt.Sprint("A", rng.IntN(3))))
 		}
 		c := change(id, event.TopicVerdicts, 0, Reserved)
 		c.Verdict, c.Client = []byte(id), "CLI-verdict"

@@ -66,22 +66,30 @@ func TestOutbox(t *testing.T) {
 			t.Errorf("%d pending since %v (%v), want 100 since %v", n, oldest, err, start)
 		}
 
-		before := time.Now()
+		if n, err := db.Resend(t.Context(), time.Hour); n != 0 || err != nil {
+			t.Errorf("%d sent before anything was (%v)", n, err)
+		}
 		sent := numbers(all)[:60]
 		for range 2 { // twice is fine
-			if err := db.Sent(t.Context(), sent); err != nil {
+			if err := db.Sent(t.Context(), sent[:20]); err != nil {
 				t.Fatal(err)
 			}
+		}
+		began := time.Now()
+		eventually(t, "a later millisecond", func() bool { return time.Since(began) > 2*time.Millisecond })
+		if err := db.Sent(t.Context(), sent[20:]); err != nil {
+			t.Fatal(err)
 		}
 		if err := db.Sent(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		equal(t, "unsent", numbers(unsent(t, db)), numbers(all)[60:])
-		if n, err := db.Resend(t.Context(), time.Now().Add(time.Hour)); n != 0 || err != nil {
-			t.Errorf("%d sent in the future (%v)", n, err)
+		if n, err := db.Resend(t.Context(), 0); n != 40 || err != nil {
+			t.Errorf("%d to be sent again, want the last 40 (%v)", n, err)
 		}
-		if n, err := db.Resend(t.Context(), before.Add(-time.Second)); n != 60 || err != nil {
-			t.Errorf("%d to be sent again, want 60 (%v)", n, err)
+		equal(t, "unsent", numbers(unsent(t, db)), numbers(all)[20:])
+		if n, err := db.Resend(t.Context(), time.Hour); n != 20 || err != nil {
+			t.Errorf("%d to be sent again, want the other 20 (%v)", n, err)
 		}
 		equal(t, "all again", numbers(unsent(t, db)), numbers(all))
 	})
@@ -106,7 +114,7 @@ func TestPrune(t *testing.T) {
 		}
 		// Nothing is old enough.
 		prune(time.Now(), time.Now().Add(-time.Hour))
-		if n, err := db.Resend(t.Context(), time.Now().Add(-time.Hour)); n != 1 || err != nil {
+		if n, err := db.Resend(t.Context(), time.Hour); n != 1 || err != nil {
 			t.Errorf("%d messages kept, want 1 (%v)", n, err)
 		}
 		if _, ok, _ := db.Answer(t.Context(), "old"); !ok {
@@ -116,7 +124,7 @@ func TestPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 		prune(time.Now().Add(2*time.Hour), time.Now().Add(time.Hour))
-		if n, err := db.Resend(t.Context(), time.Now().Add(-time.Hour)); n != 0 || err != nil {
+		if n, err := db.Resend(t.Context(), time.Hour); n != 0 || err != nil {
 			t.Errorf("%d messages kept, want none (%v)", n, err)
 		}
 		equal(t, "unsent", numbers(unsent(t, db)), numbers(all)[1:])
@@ -228,6 +236,47 @@ func TestMetrics(t *testing.T) {
 			}
 			if err := db.Close(); err != nil {
 				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// TestLeave: who leaves has no shard, and does not count until its next Hold.
+func TestLeave(t *testing.T) {
+	everywhere(t, func(t *testing.T, p place) {
+		db := p.open(t)
+		lock, ok, err := db.Hold(t.Context(), 0)
+		if !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		if err := db.Leave(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-lock.Lost()
+		lock.Release()
+		if p.shared {
+			eventually(t, "it does not count", func() bool { n, err := db.Relays(t.Context()); return err == nil && n == 0 })
+			if _, ok, err := p.open(t).Hold(t.Context(), 0); !ok || err != nil {
+				t.Errorf("the other's hold: %v, %v", ok, err)
+			}
+		}
+		if _, ok, err := db.Hold(t.Context(), 1); !ok || err != nil {
+			t.Errorf("hold after leaving: %v, %v", ok, err)
+		}
+	})
+}
+
+// TestCluster: the first cluster stays, until another is adopted.
+func TestCluster(t *testing.T) {
+	everywhere(t, func(t *testing.T, p place) {
+		db := p.open(t)
+		for _, c := range []struct {
+			id    string
+			adopt bool
+			want  string
+		}{{"a", false, "a"}, {"b", false, "a"}, {"b", true, "b"}, {"b", true, "b"}, {"a", false, "b"}} {
+			if bound, err := db.Cluster(t.Context(), c.id, c.adopt); bound != c.want || err != nil {
+				t.Errorf("cluster %s, adopt %v: %q, %v, want %q", c.id, c.adopt, bound, err, c.want)
 			}
 		}
 	})

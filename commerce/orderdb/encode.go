@@ -2,7 +2,6 @@ package orderdb
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"time"
 )
@@ -44,25 +43,6 @@ func parseHeaders(b []byte) (headers []Header, err error) {
 		headers = append(headers, Header{Key: string(key), Value: value})
 	}
 	return headers, nil
-}
-
-// encodeAlerts writes codes as a JSON array, none as nothing.
-func encodeAlerts(alerts []string) string {
-	if len(alerts) == 0 {
-		return ""
-	}
-	b, err := json.Marshal(alerts)
-	if err != nil {
-		panic(err) // strings always encode
-	}
-	return string(b)
-}
-
-func decodeAlerts(text string) (alerts []string, err error) {
-	if text != "" {
-		err = json.Unmarshal([]byte(text), &alerts)
-	}
-	return alerts, err
 }
 
 // millis reads a stored time; 0 is none.

@@ -65,6 +65,9 @@ type DB interface {
 	// fair share of the shards is Shards/Relays, rounded up. An instance counts
 	// from its first Hold on.
 	Relays(ctx context.Context) (int, error)
+	// Leave makes the instance not count, until its next Hold: the others may
+	// take what was its share. What it still holds is lost.
+	Leave(ctx context.Context) error
 	// Unsent returns at most limit messages of a shard that are not marked as
 	// sent, by number, in the order in which they must reach Kafka.
 	Unsent(ctx context.Context, shard int, limit int) ([]Message, error)
@@ -73,9 +76,9 @@ type DB interface {
 	// Pending counts what is not sent, and says when the oldest of it was
 	// accepted (zero if there is none).
 	Pending(ctx context.Context) (n int64, oldest time.Time, err error)
-	// Resend marks the messages sent at or after since as unsent, and counts
-	// them.
-	Resend(ctx context.Context, since time.Time) (int64, error)
+	// Resend marks those messages as unsent that were sent last: the last one of
+	// all, and those sent within that time before it. It counts them.
+	Resend(ctx context.Context, within time.Duration) (int64, error)
 	// Wake returns a channel that is closed soon after messages were submitted
 	// by this process or, where the database can tell, by another. It wakes all
 	// readers, once: take a new one, before reading Unsent, for the next time.
@@ -90,6 +93,10 @@ type DB interface {
 	// sets its position there: what was lost by a broker is written again under
 	// the same offsets.
 	Forget(ctx context.Context, p Partition, to Position) error
+
+	// Cluster returns the id of the Kafka cluster that the database goes with:
+	// the one given if there is none yet, or if adopt is true.
+	Cluster(ctx context.Context, id string, adopt bool) (bound string, err error)
 
 	// Prune removes what is kept for a while only: idempotency keys older than
 	// 24 h and messages sent before sentBefore, some thousand at a time. done is
@@ -263,11 +270,13 @@ type Order struct {
 	// Reason is the motif of a refusal.
 	Reason  string
 	Invoice string
-	Alerts  []string
+	Alerts  []string // of this content
 	// At is the time of the order's record, or of acceptance by HTTP: the
 	// date_commande of an order that gives none.
 	At time.Time
-	// Updated is when the last record was written that changed the order.
+	// Updated is when the last record was written that changed the order. What is
+	// refused, be it another order under this id, changes nothing, unless it is
+	// all there is.
 	Updated time.Time
 	// Changes counts what happened to order and timeline.
 	Changes int64
@@ -338,7 +347,11 @@ type OrderChange struct {
 	Client  event.ID // from any record that tells it
 	Reason  string
 	Invoice string
-	Alerts  []string // added to those there are
+	// Alerts are added to those of the content they accuse: the one with the
+	// digest Accused or, if that is zero, the one whose record stands at Origin.
+	Alerts  []string
+	Accused [16]byte
+	Origin  Entry // without its time
 }
 
 // Content is an order as one record has it.

@@ -111,8 +111,8 @@ func openPostgres(ctx context.Context, cfg Config) (DB, error) {
 	if err := d.loadTopics(ctx); err != nil {
 		return fail(err)
 	}
-	d.session = newSession(pc.ConnConfig.Copy(), cfg.Logger)
-	d.done.Go(func() { d.session.watch(d.closing) })
+	d.session = newSession(d.closing, pc.ConnConfig.Copy(), cfg.Logger)
+	d.done.Go(d.session.watch)
 	d.done.Go(func() { d.listen(pc.ConnConfig.Copy()) })
 	d.done.Go(d.notify)
 	for range committers {

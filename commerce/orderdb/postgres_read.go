@@ -55,7 +55,9 @@ func (d *postgresDB) Answer(ctx context.Context, key string) (Answered, bool, er
 	return k.Answered, true, nil
 }
 
-const postgresOrders = `SELECT o.number, o.id, o.state, o.digest, o.client, o.at, o.reason, o.reason_of, o.invoice, o.alerts, o.updated, o.changes,
+const postgresOrders = `SELECT o.number, o.id, o.state, o.digest, o.client, o.at, o.reason, o.reason_of, o.invoice, o.alerts,
+	CASE WHEN o.updated > 0 OR o.digest IS NOT NULL AND NOT o.refused THEN greatest(o.updated, o.at)
+		ELSE (SELECT coalesce(max(time), o.at) FROM timeline WHERE number = o.number) END, o.changes,
 	c.value, v.value FROM orders o
 	LEFT JOIN contents c ON c.number = o.number AND c.digest = o.digest
 	LEFT JOIN verdicts v ON v.number = o.number`

@@ -270,8 +270,8 @@ func (d *postgresDB) Sent(ctx context.Context, numbers []int64) error {
 	return err
 }
 
-func (d *postgresDB) Resend(ctx context.Context, since time.Time) (int64, error) {
-	n, err := d.exec(ctx, longTime, `UPDATE outbox SET sent = NULL WHERE sent >= $1`, since.UnixMilli())
+func (d *postgresDB) Resend(ctx context.Context, within time.Duration) (int64, error) {
+	n, err := d.exec(ctx, longTime, `UPDATE outbox SET sent = NULL WHERE sent >= (SELECT max(sent) FROM outbox) - $1`, within.Milliseconds())
 	if n > 0 {
 		d.wake()
 	}

@@ -9,8 +9,10 @@ import (
 )
 
 const (
-	// maxWaiting is how many submissions may wait; one more is refused at once.
-	maxWaiting = 10_000
+	// maxWaiting is how many submissions may wait, and maxWaitingBytes how much
+	// they may send; what is beyond is refused at once.
+	maxWaiting      = 10_000
+	maxWaitingBytes = 64 << 20
 	// maxTogether is how many submissions share a transaction at most.
 	maxTogether = 256
 )
@@ -28,6 +30,7 @@ func unavailable(err error) error {
 // job is a submission that waits for its transaction.
 type job struct {
 	s    *Submission
+	size int // of what it sends, in bytes
 	out  Outcome
 	err  error
 	done chan struct{} // closed when out and err stand
@@ -41,12 +44,22 @@ func (j *job) answer(out Outcome, err error) {
 	close(j.done)
 }
 
+// size is that of the messages in bytes: answers are short, and an order is in
+// its message.
+func (s *Submission) size() (n int) {
+	for i := range s.Messages {
+		n += len(s.Messages[i].Key) + len(s.Messages[i].Value)
+	}
+	return n
+}
+
 // queue gathers submissions for group commit.
 type queue struct {
 	ready chan struct{} // has one element if something may wait
 
 	mu      sync.Mutex
 	waiting []*job
+	bytes   int // of those that wait and are not given up
 	closed  bool
 }
 
@@ -58,7 +71,7 @@ func (q *queue) submit(ctx context.Context, s *Submission) (Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return Outcome{}, unavailable(err)
 	}
-	j := &job{s: s, done: make(chan struct{})}
+	j := &job{s: s, size: s.size(), done: make(chan struct{})}
 	q.mu.Lock()
 	switch {
 	case q.closed:
@@ -67,8 +80,12 @@ func (q *queue) submit(ctx context.Context, s *Submission) (Outcome, error) {
 	case len(q.waiting) >= maxWaiting:
 		q.mu.Unlock()
 		return Outcome{}, unavailable(fmt.Errorf("%d requests wait already", maxWaiting))
+	case q.bytes > 0 && q.bytes+j.size > maxWaitingBytes:
+		q.mu.Unlock()
+		return Outcome{}, unavailable(fmt.Errorf("requests of %d bytes wait already", maxWaitingBytes))
 	}
 	q.waiting = append(q.waiting, j)
+	q.bytes += j.size
 	q.mu.Unlock()
 	q.signal()
 	select {
@@ -77,6 +94,10 @@ func (q *queue) submit(ctx context.Context, s *Submission) (Outcome, error) {
 	case <-ctx.Done():
 	}
 	if j.taken.CompareAndSwap(false, true) {
+		q.mu.Lock()
+		q.bytes -= j.size
+		j.s = nil // j may stay in the queue for long
+		q.mu.Unlock()
 		return Outcome{}, unavailable(fmt.Errorf("gave up waiting, nothing was done: %w", ctx.Err()))
 	}
 	return Outcome{}, unavailable(fmt.Errorf("gave up waiting, the outcome is unknown: %w", ctx.Err()))
@@ -96,6 +117,7 @@ func (q *queue) take() (jobs []*job) {
 	for n < len(q.waiting) && len(jobs) < maxTogether {
 		if j := q.waiting[n]; j.taken.CompareAndSwap(false, true) {
 			jobs = append(jobs, j)
+			q.bytes -= j.size
 		}
 		n++
 	}

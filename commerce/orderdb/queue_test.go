@@ -71,6 +71,45 @@ func TestQueueFull(t *testing.T) {
 	}
 }
 
+// TestQueueFullOfBytes: few large submissions fill the queue too. One that is
+// given up makes room at once.
+func TestQueueFullOfBytes(t *testing.T) {
+	q := newQueue()
+	large := &Submission{Messages: []Message{{Value: make([]byte, maxWaitingBytes/4)}}}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if _, err := q.submit(ctx, large); !errors.Is(err, context.Canceled) {
+				t.Errorf("one that waits: %v", err)
+			}
+		})
+	}
+	bytes := func() int {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.bytes
+	}
+	eventually(t, "all wait", func() bool { return bytes() == maxWaitingBytes })
+	small := &Submission{Messages: []Message{{Key: []byte("k")}}}
+	if _, err := q.submit(t.Context(), small); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a byte too many: %v", err)
+	}
+	cancel()
+	wg.Wait()
+	if n := bytes(); n != 0 {
+		t.Errorf("%d bytes wait after all were given up", n)
+	}
+	wg.Go(func() { _, _ = q.submit(t.Context(), large) })
+	eventually(t, "another waits", func() bool { return bytes() > 0 })
+	jobs := q.take()
+	if len(jobs) != 1 || bytes() != 0 {
+		t.Fatalf("%d taken, %d bytes wait", len(jobs), bytes())
+	}
+	jobs[0].answer(Outcome{}, nil)
+	wg.Wait()
+}
+
 // TestTogether: one bad submission fails alone; an unavailable database fails
 // all, tried once.
 func TestTogether(t *testing.T) {

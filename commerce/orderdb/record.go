@@ -24,6 +24,7 @@ type record struct {
 	// contents are those with which the id was seen. digest, refused, client and
 	// at are of the one that counts, if chosen says that there is one.
 	contents []content
+	complete bool // contents are all there are
 	chosen   bool
 	digest   [16]byte
 	refused  bool
@@ -36,8 +37,8 @@ type record struct {
 	reason   string
 	reasonOf State
 	invoice  string
-	alerts   []string
-	updated  int64
+	alerts   alerts
+	updated  int64 // of records that speak of neither a content nor a rejection
 	changes  int64
 
 	// What this transaction adds.
@@ -79,6 +80,18 @@ func (r *record) state() State {
 	return Unknown
 }
 
+// saved notes that the database has the record as it stands.
+func (r *record) saved() {
+	if !r.stored {
+		r.stored, r.complete = true, true
+	}
+	r.savedState, r.savedClient = r.state(), r.client
+	for i := range r.contents {
+		r.contents[i].changed, r.contents[i].value = false, nil
+	}
+	r.verdict, r.entries = nil, nil
+}
+
 // accept decides on an order accepted by HTTP. Where only later records of the
 // id were seen its content is not known yet: whether it is the same is for
 // service-stock to say, which ignores what it has.
@@ -87,7 +100,6 @@ func (r *record) accept(o *NewOrder, at int64) Result {
 	case !r.chosen:
 		r.learn(&Content{Digest: o.Digest, Client: o.Client, Value: o.Value, At: millis(at)})
 		r.choose()
-		r.updated = max(r.updated, at)
 		r.changes++
 		return Created
 	case r.digest == o.Digest && !r.refused:
@@ -100,8 +112,10 @@ func (r *record) accept(o *NewOrder, at int64) Result {
 func (r *record) apply(c *OrderChange, ids map[string]int64) {
 	at := toMillis(c.Entry.Time)
 	r.entries = append(r.entries, entry{ids[c.Entry.Topic], c.Entry.Partition, c.Entry.Offset, at})
-	r.updated = max(r.updated, at)
 	r.changes++
+	if c.Entry.Topic != event.TopicOrders && c.Entry.Topic != event.TopicErrors {
+		r.updated = max(r.updated, at)
+	}
 
 	if c.Content != nil && (c.State == Received || c.State == InConflict) {
 		k := r.learn(c.Content)
@@ -109,6 +123,9 @@ func (r *record) apply(c *OrderChange, ids map[string]int64) {
 			k.refused, k.changed = true, true
 		}
 		r.choose()
+		if len(c.Content.Value) > event.MaxErrorRecord/2 {
+			r.alerts.place(c.Content.Digest, c.Entry)
+		}
 	}
 	switch {
 	case c.State >= Reserved:
@@ -122,7 +139,7 @@ func (r *record) apply(c *OrderChange, ids map[string]int64) {
 	// Of several that differ the first by spelling, so that the order of arrival
 	// does not matter.
 	if c.Client != "" && !r.chosen && (r.client == "" || c.Client < r.client) {
-		r.client = c.Client
+		r.client = own(c.Client)
 	}
 	if reason := clean(c.Reason); reason != "" {
 		if c.State > r.reasonOf || r.reason == "" || c.State == r.reasonOf && reason < r.reason {
@@ -132,11 +149,8 @@ func (r *record) apply(c *OrderChange, ids map[string]int64) {
 	if c.Invoice != "" {
 		r.invoice = clean(c.Invoice)
 	}
-	for _, a := range c.Alerts {
-		a = clean(a)
-		if i, known := slices.BinarySearch(r.alerts, a); !known && a != "" {
-			r.alerts = slices.Insert(r.alerts, i, a)
-		}
+	for _, code := range c.Alerts {
+		r.alerts.add(c.Accused, c.Origin, clean(code), at)
 	}
 }
 
@@ -157,7 +171,7 @@ func (r *record) learn(c *Content) *content {
 			return k
 		}
 	}
-	r.contents = append(r.contents, content{digest: c.Digest, client: c.Client, at: toMillis(c.At),
+	r.contents = append(r.contents, content{digest: c.Digest, client: own(c.Client), at: toMillis(c.At),
 		value: c.Value, valued: c.Value != nil, changed: true})
 	return &r.contents[len(r.contents)-1]
 }
@@ -191,10 +205,14 @@ func (r *record) choose() {
 	}
 }
 
-// clean makes text of outside records fit for every database.
+// clean makes text of outside records fit for every database, and its own: it
+// must not keep the record's whole value in memory.
 func clean(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "")
+	return strings.Clone(strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", ""))
 }
+
+// own is an id that does not keep the record's whole value in memory.
+func own(id event.ID) event.ID { return event.ID(strings.Clone(string(id))) }
 
 // shownReason is the reason, if it is that of the state.
 func shownReason(reason string, of, state State) string {

@@ -136,8 +136,19 @@ func migrateSQLite(ctx context.Context, db *sql.DB, shards int) error {
 	if _, err := conn.ExecContext(ctx, `COMMIT`); err != nil {
 		return err
 	}
-	_, err = conn.ExecContext(ctx, `PRAGMA journal_mode = WAL`)
-	return err
+	// SQLite does not wait by itself while another one is about the same.
+	for wait := time.Millisecond; ; wait *= 2 {
+		_, err = conn.ExecContext(ctx, `PRAGMA journal_mode = WAL`)
+		var se *sqlite.Error
+		if !errors.As(err, &se) || se.Code()&0xff != sqlite3.SQLITE_BUSY || wait > 2*time.Second {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
 }
 
 // classifySQLite marks what may pass, or be mended from outside.
@@ -177,10 +188,7 @@ func (d *sqliteDB) Close() error {
 		d.stop()
 		d.done.Wait()
 		d.mu.Lock()
-		for _, l := range d.held {
-			l.once.Do(func() { close(l.lost) })
-		}
-		clear(d.held)
+		d.drop()
 		d.mu.Unlock()
 		d.m.close()
 		d.closeErr = d.closeFiles()
@@ -204,7 +212,6 @@ type sqliteLock struct {
 	d     *sqliteDB
 	shard int
 	lost  chan struct{}
-	once  sync.Once
 }
 
 func (d *sqliteDB) Hold(ctx context.Context, shard int) (Lock, bool, error) {
@@ -235,6 +242,22 @@ func (l *sqliteLock) Release() {
 }
 
 func (d *sqliteDB) Relays(context.Context) (int, error) { return 1, nil }
+
+// Leave leaves nothing to anybody: there are no others.
+func (d *sqliteDB) Leave(context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.drop()
+	return nil
+}
+
+// drop loses all locks.
+func (d *sqliteDB) drop() {
+	for shard, l := range d.held {
+		close(l.lost)
+		delete(d.held, shard)
+	}
+}
 
 // now is when messages are marked as sent.
 func now() int64 { return time.Now().UnixMilli() }

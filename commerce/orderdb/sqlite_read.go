@@ -16,7 +16,9 @@ type sqliteReads struct {
 	order, timeline, changes, key *sql.Stmt
 }
 
-const sqliteOrders = `SELECT o.number, o.id, o.state, o.digest, o.client, o.at, o.reason, o.reason_of, o.invoice, o.alerts, o.updated, o.changes,
+const sqliteOrders = `SELECT o.number, o.id, o.state, o.digest, o.client, o.at, o.reason, o.reason_of, o.invoice, o.alerts,
+	CASE WHEN o.updated > 0 OR o.digest IS NOT NULL AND NOT o.refused THEN max(o.updated, o.at)
+		ELSE (SELECT coalesce(max(time), o.at) FROM timeline WHERE number = o.number) END, o.changes,
 	c.value, v.value FROM orders o
 	LEFT JOIN contents c ON c.number = o.number AND c.digest = o.digest
 	LEFT JOIN verdicts v ON v.number = o.number`
@@ -60,9 +62,17 @@ func scanOrder(scan func(...any) error) (Order, error) {
 	copy(o.Digest[:], digest)
 	o.At, o.Updated = millis(at), millis(updated)
 	o.Reason = shownReason(o.Reason, reasonOf, o.State)
-	var err error
-	o.Alerts, err = decodeAlerts(alerts)
-	return o, err
+	if digest == nil {
+		return o, nil
+	}
+	said, err := decodeAlerts(alerts)
+	if err != nil {
+		return Order{}, err
+	}
+	var last int64
+	o.Alerts, last = said.against(o.Digest)
+	o.Updated = millis(max(updated, last))
+	return o, nil
 }
 
 func (d *sqliteDB) Order(ctx context.Context, id event.ID) (Order, bool, error) {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/comptoir/comptoir/commerce/event"
 )
 
 // TestSQLiteRefused: files that are not ours, or of a later program, are refused
@@ -73,5 +75,75 @@ func TestURLs(t *testing.T) {
 	}
 	if _, err := os.Stat(path); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSQLiteForgetsWhatFailed lets a transaction fail after it has changed an
+// order and a product: the next ones must not see that, though the writer keeps
+// what it had in its hands last.
+func TestSQLiteForgetsWhatFailed(t *testing.T) {
+	db, err := Open(t.Context(), Config{URL: filepath.Join(t.TempDir(), "orders.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	d := db.(*sqliteDB)
+	p := Partition{Topic: event.TopicOrders}
+	batch := func(from, to int64, state State, available int64) Batch {
+		return Batch{
+			From: map[Partition]Position{p: {Next: from}}, To: map[Partition]Position{p: {Next: to}},
+			Orders: []OrderChange{{ID: "A", Entry: Entry{Topic: p.Topic, Offset: from}, State: state, Client: "CLI-1"}},
+			Levels: []Level{{Product: "P", Name: "PC", Available: available}},
+		}
+	}
+	if err := db.Apply(t.Context(), batch(0, 1, Reserved, 5)); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken")
+	err = d.do(t.Context(), &task{run: func(w *sqliteWriter) error {
+		b := batch(1, 2, Notified, 4)
+		b.Products = []event.Product{{ID: "P", Name: "PC"}}
+		return errors.Join(w.apply(&b), broken)
+	}})
+	if !errors.Is(err, broken) {
+		t.Fatal(err)
+	}
+	if err := db.Apply(t.Context(), batch(1, 2, Paid, 3)); err != nil {
+		t.Fatal(err)
+	}
+	o, _, err := db.Order(t.Context(), "A")
+	if err != nil || o.State != Paid || o.Changes != 2 {
+		t.Errorf("state %v after %d changes, %v", o.State, o.Changes, err)
+	}
+	out, err := db.Submit(t.Context(), Submission{Product: &event.Product{ID: "P", Name: "PC"}})
+	if err != nil || out.Result != Created {
+		t.Errorf("product: result %d, %v", out.Result, err)
+	}
+	// What Forget changes must be seen too.
+	if err := db.Forget(t.Context(), p, Position{Next: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Apply(t.Context(), batch(1, 2, Paid, 3)); err != nil {
+		t.Fatal(err)
+	}
+	if o, _, err := db.Order(t.Context(), "A"); err != nil || o.Changes != 4 {
+		t.Errorf("%d changes after a Forget, %v", o.Changes, err)
+	}
+}
+
+func TestRecent(t *testing.T) {
+	var c recent[int, int]
+	for i := range 3 * recentKept {
+		c.put(i, -i)
+		if v, ok := c.get(0); !ok || v != 0 {
+			t.Fatalf("what is asked for was forgotten after %d", i)
+		}
+	}
+	if _, ok := c.get(1); ok || len(c.young)+len(c.old) > 2*recentKept {
+		t.Errorf("%d and %d are kept", len(c.young), len(c.old))
+	}
+	c.clear()
+	if _, ok := c.get(0); ok {
+		t.Error("not cleared")
 	}
 }

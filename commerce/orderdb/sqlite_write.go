@@ -86,10 +86,13 @@ func scanKey(row *sql.Row) (*keyRow, error) {
 	return &k, nil
 }
 
-// loadOrder reads an order without its contents. One that is unknown is not
-// stored.
+// loadOrder reads an order, mostly without its contents. One that is unknown is
+// not stored.
 func (w *sqliteWriter) loadOrder(id event.ID) (*record, error) {
-	r := &record{id: id}
+	if r, ok := w.orders.get(id); ok {
+		return r, nil
+	}
+	r := &record{id: own(id)}
 	var digest []byte
 	var alerts string
 	absent, err := none(w.order.QueryRowContext(w.ctx, string(id)).Scan(&r.number, &r.savedState, &r.evidence, &r.rejected, &digest, &r.refused, &r.client,
@@ -105,9 +108,10 @@ func (w *sqliteWriter) loadOrder(id event.ID) (*record, error) {
 }
 
 func (w *sqliteWriter) loadContents(r *record) error {
-	if !r.stored {
+	if !r.stored || r.complete {
 		return nil
 	}
+	r.contents, r.complete = nil, true
 	rows, err := w.contents.QueryContext(w.ctx, r.number)
 	if err != nil {
 		return err
@@ -189,11 +193,16 @@ func (w *sqliteWriter) saveOrder(r *record) error {
 	if r.verdict != nil {
 		_, err = w.putVerdict.ExecContext(w.ctx, r.number, r.verdict)
 	}
+	r.saved()
+	w.orders.put(r.id, r)
 	return err
 }
 
 func (w *sqliteWriter) loadProduct(id event.ID) (*productRow, error) {
-	p := &productRow{Product: Product{ID: id}}
+	if p, ok := w.products.get(id); ok {
+		return p, nil
+	}
+	p := &productRow{Product: Product{ID: own(id)}}
 	var price sql.NullInt64
 	absent, err := none(w.product.QueryRowContext(w.ctx, string(id)).Scan(&p.catalogued, &p.Name, &price, &p.Available, &p.Reserved))
 	if absent || err != nil {
@@ -205,6 +214,7 @@ func (w *sqliteWriter) loadProduct(id event.ID) (*productRow, error) {
 
 func (w *sqliteWriter) saveProduct(p *productRow) error {
 	price := sql.NullInt64{Int64: int64(p.Price), Valid: p.HasPrice}
+	w.products.put(p.ID, p)
 	_, err := w.putProduct.ExecContext(w.ctx, string(p.ID), p.catalogued, p.Name, price, p.Available, p.Reserved)
 	return err
 }
@@ -305,8 +315,8 @@ func (d *sqliteDB) Sent(ctx context.Context, numbers []int64) error {
 }
 
 // exec is a task of one statement.
-func (d *sqliteDB) exec(ctx context.Context, query string, args ...any) (n int64, err error) {
-	err = d.do(ctx, &task{run: func(w *sqliteWriter) error {
+func (d *sqliteDB) exec(ctx context.Context, durable bool, query string, args ...any) (n int64, err error) {
+	err = d.do(ctx, &task{durable: durable, run: func(w *sqliteWriter) error {
 		result, err := w.conn.ExecContext(w.ctx, query, args...)
 		if err != nil {
 			return err
@@ -317,8 +327,8 @@ func (d *sqliteDB) exec(ctx context.Context, query string, args ...any) (n int64
 	return n, err
 }
 
-func (d *sqliteDB) Resend(ctx context.Context, since time.Time) (int64, error) {
-	n, err := d.exec(ctx, `UPDATE outbox SET sent = NULL WHERE sent >= ?`, since.UnixMilli())
+func (d *sqliteDB) Resend(ctx context.Context, within time.Duration) (int64, error) {
+	n, err := d.exec(ctx, true, `UPDATE outbox SET sent = NULL WHERE sent >= (SELECT max(sent) FROM outbox) - ?`, within.Milliseconds())
 	if n > 0 {
 		d.woken.wake()
 	}
@@ -326,18 +336,19 @@ func (d *sqliteDB) Resend(ctx context.Context, since time.Time) (int64, error) {
 }
 
 func (d *sqliteDB) Prune(ctx context.Context, now, sentBefore time.Time) (bool, error) {
-	keys, err := d.exec(ctx, `DELETE FROM keys WHERE key IN (SELECT key FROM keys WHERE at <= ? ORDER BY at LIMIT ?)`,
+	keys, err := d.exec(ctx, false, `DELETE FROM keys WHERE key IN (SELECT key FROM keys WHERE at <= ? ORDER BY at LIMIT ?)`,
 		now.Add(-keyLife).UnixMilli(), pruned)
 	if err != nil {
 		return false, err
 	}
-	messages, err := d.exec(ctx, `DELETE FROM outbox WHERE number IN (SELECT number FROM outbox WHERE sent < ? ORDER BY sent LIMIT ?)`,
+	messages, err := d.exec(ctx, false, `DELETE FROM outbox WHERE number IN (SELECT number FROM outbox WHERE sent < ? ORDER BY sent LIMIT ?)`,
 		sentBefore.UnixMilli(), pruned)
 	return err == nil && keys < pruned && messages < pruned, err
 }
 
 func (d *sqliteDB) Forget(ctx context.Context, p Partition, to Position) error {
 	return d.do(ctx, &task{run: func(w *sqliteWriter) error {
+		w.orders.clear() // changes rises in the database alone
 		const lost = ` (SELECT id FROM topics WHERE name = ?) AND partition = ? AND offset >= ?`
 		for _, query := range []string{
 			`UPDATE orders SET changes = changes + 1 WHERE number IN (SELECT number FROM timeline WHERE topic =` + lost + `)`,

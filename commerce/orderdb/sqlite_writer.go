@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/comptoir/comptoir/commerce/event"
 )
 
 // task is a write other than Submit. It has a transaction of its own.
@@ -14,7 +16,9 @@ type task struct {
 	kind string // of its metrics, empty for none
 	size int
 	run  func(*sqliteWriter) error
-	done chan error // has room for the result
+	// durable says that nobody does it again after a power cut.
+	durable bool
+	done    chan error // has room for the result
 }
 
 // do has the writer execute a task.
@@ -59,10 +63,10 @@ func (d *sqliteDB) work(w *sqliteWriter) {
 			d.submitted(w, d.queue.take())
 		}
 		began := time.Now()
-		// Whatever a power cut takes of these is done again: positions are in the
+		// Whatever a power cut takes of most is done again: positions are in the
 		// same transaction, a message marked twice is sent twice at worst. The log
 		// keeps the order of transactions, so a submission's sync covers them too.
-		err := w.transaction(false, func() error { return t.run(w) })
+		err := w.transaction(t.durable, func() error { return t.run(w) })
 		d.m.done(t.kind, t.size, began, err)
 		t.done <- err
 	}
@@ -101,6 +105,10 @@ type sqliteWriter struct {
 	synced bool             // synchronous is FULL
 	topics map[string]int64 // their numbers; empty if not read yet
 	all    []*sql.Stmt
+	// What the database has of orders and products touched last. We are the only
+	// one who writes.
+	orders   recent[event.ID, *record]
+	products recent[event.ID, *productRow]
 
 	begin, commit, rollback, full, normal                 *sql.Stmt
 	key, order, contents, product, position, lastOrder    *sql.Stmt
@@ -111,9 +119,10 @@ type sqliteWriter struct {
 
 func newSQLiteWriter(ctx context.Context, conn *sql.Conn, shards int) (*sqliteWriter, error) {
 	w := &sqliteWriter{ctx: context.WithoutCancel(ctx), conn: conn, shards: shards, topics: make(map[string]int64)}
-	// The log is copied into the file after so many pages, not more often: that
-	// takes two syncs while submissions wait.
-	if _, err := conn.ExecContext(ctx, `PRAGMA wal_autocheckpoint = 4000`); err != nil {
+	// The log is copied into the file after so many pages (64 MB), not more often:
+	// that takes two syncs while submissions wait, and a page that changes often
+	// is copied once.
+	if _, err := conn.ExecContext(ctx, `PRAGMA wal_autocheckpoint = 16000`); err != nil {
 		return nil, err
 	}
 	var err error
@@ -195,7 +204,9 @@ func (w *sqliteWriter) transaction(durable bool, f func() error) error {
 		for _, in := range []*inserter{w.newOrders, w.newContents, w.newEntries, w.messages, w.newKeys} {
 			in.drop()
 		}
-		clear(w.topics)                      // some may be undone too: read them again
+		clear(w.topics) // some may be undone too: read them again
+		w.orders.clear()
+		w.products.clear()
 		_, _ = w.rollback.ExecContext(w.ctx) // SQLite may have done so itself
 	}
 	return classifySQLite(err)

@@ -88,6 +88,14 @@ type running struct {
 // start starts a relay, which is stopped when the test ends.
 func (c *cluster) start(db DB, opts ...func(*Config)) *running {
 	c.tb.Helper()
+	x := c.prepare(db, opts...)
+	x.start()
+	return x
+}
+
+// prepare makes a relay that is still to be started.
+func (c *cluster) prepare(db DB, opts ...func(*Config)) *running {
+	c.tb.Helper()
 	x := &running{tb: c.tb, reg: prometheus.NewRegistry(), log: &logs{}}
 	cfg := Config{DB: db, Kafka: c.kafka, Registerer: x.reg, Logger: slog.New(slog.NewTextHandler(x.log, nil))}
 	for _, o := range opts {
@@ -102,16 +110,20 @@ func (c *cluster) start(db DB, opts ...func(*Config)) *running {
 		r.timeout, r.grace = time.Second, 300*time.Millisecond
 	}
 	x.Relay = r
-	if err := r.Start(context.Background()); err != nil {
-		c.tb.Fatal(err)
+	return x
+}
+
+func (x *running) start() {
+	x.tb.Helper()
+	if err := x.Start(context.Background()); err != nil {
+		x.tb.Fatal(err)
 	}
-	c.tb.Cleanup(func() {
+	x.tb.Cleanup(func() {
 		x.stop()
-		if c.tb.Failed() {
-			c.tb.Logf("the relay's log:\n%s", x.log.buf.String())
+		if x.tb.Failed() {
+			x.tb.Logf("the relay's log:\n%s", x.log.buf.String())
 		}
 	})
-	return x
 }
 
 func (x *running) stop() {

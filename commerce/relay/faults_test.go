@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/comptoir/comptoir/commerce/orderdb"
+	"github.com/comptoir/comptoir/internal/kclient"
 )
 
 // TestCrashBetweenCommitAndMark: an instance dies after its commit; who takes
@@ -195,7 +196,7 @@ func TestFencedProducerCannotWrite(t *testing.T) {
 	t.Parallel()
 	onClusters(t, func(t *testing.T, c *cluster) {
 		ctx := context.Background()
-		former, err := openProducer(ctx, c.kafka, c.tag+"x", transactionTimeout, slog.New(slog.DiscardHandler))
+		former, err := openProducer(ctx, c.kafka, c.tag+"x", transactionTimeout, slog.New(slog.DiscardHandler), new(kclient.Outages))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +207,7 @@ func TestFencedProducerCannotWrite(t *testing.T) {
 		if _, _, err := former.send(ctx, msg("1")); err != nil {
 			t.Fatal(err)
 		}
-		next, err := openProducer(ctx, c.kafka, c.tag+"x", transactionTimeout, slog.New(slog.DiscardHandler))
+		next, err := openProducer(ctx, c.kafka, c.tag+"x", transactionTimeout, slog.New(slog.DiscardHandler), new(kclient.Outages))
 		if err != nil {
 			t.Fatal(err)
 		}

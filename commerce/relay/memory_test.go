@@ -95,6 +95,9 @@ func (i *instance) die() {
 	}
 }
 
+// Leave is an orderly die.
+func (i *instance) Leave(context.Context) error { i.die(); return nil }
+
 func (i *instance) holds() int {
 	i.mu.Lock()
 	defer i.mu.Unlock()

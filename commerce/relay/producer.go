@@ -38,8 +38,8 @@ func (e *refusedError) Unwrap() error { return e.err }
 
 // forGood are the errors that speak of the message and not of the cluster's
 // state. A missing topic is none: it may be made again, and orders must wait for
-// it in their order.
-var forGood = []error{kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp, kerr.InvalidTopicException}
+// it in their order. Nor is a refused timestamp: a clock is set right.
+var forGood = []error{kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTopicException}
 
 func isForGood(err error) bool {
 	for _, e := range forGood {
@@ -59,18 +59,23 @@ func isFenced(err error) bool {
 // transactionalID is one per shard: who takes the shard over takes it over too.
 func (r *Relay) transactionalID(shard int) string { return r.prefix + strconv.Itoa(shard) }
 
-// producer writes the transactions of a shard. After an error it is of no use.
+// producer writes the transactions of a shard. After an error it is of no use,
+// and after an outage neither: what the last transaction left there is looked at
+// first, by the next one's openProducer.
 type producer struct {
 	cl      *kgo.Client
 	timeout time.Duration // of a transaction, and of trying to end one
+	outages *kclient.Outages
+	seen    int // outages before it was opened
 }
 
 // openProducer takes a transactional id over: when it returns, no other producer
 // that has it can write, and what the last one left open is aborted or committed,
 // in the topics too.
-func openProducer(ctx context.Context, kafka kclient.Config, id string, timeout time.Duration, log *slog.Logger, hooks ...kgo.Hook) (*producer, error) {
+func openProducer(ctx context.Context, kafka kclient.Config, id string, timeout time.Duration, log *slog.Logger, outages *kclient.Outages) (*producer, error) {
+	seen := outages.Count()
 	cl, err := kafka.New(
-		kgo.WithHooks(hooks...),
+		kgo.WithHooks(outages),
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(timeout),
 		// Kafka's markers of the last transaction may still be on their way.
@@ -92,11 +97,14 @@ func openProducer(ctx context.Context, kafka kclient.Config, id string, timeout 
 		cl.Close()
 		return nil, fmt.Errorf("open producer %s: %w", id, err)
 	}
-	return &producer{cl, timeout}, nil
+	return &producer{cl, timeout, outages, seen}, nil
 }
 
 // outboxTopics are those that messages are for.
 var outboxTopics = []string{event.TopicOrders, event.TopicProducts, event.TopicSupplies, event.TopicJournal}
+
+// spent says that there was an outage.
+func (p *producer) spent() bool { return p.outages.Count() != p.seen }
 
 func (p *producer) close() {
 	p.cl.UnsafeAbortBufferedRecords()
@@ -105,8 +113,12 @@ func (p *producer) close() {
 
 // send writes the messages in one transaction, in their order. If it fails, step
 // says where; the transaction is aborted or, after a failed commit, its outcome
-// unknown.
+// unknown. If it fails by an outage it is open, and closing the producer keeps
+// the rest of it from Kafka.
 func (p *producer) send(ctx context.Context, msgs []orderdb.Message) (records []*kgo.Record, step string, err error) {
+	if p.spent() {
+		return nil, stepProduce, kclient.ErrOutage
+	}
 	if err := p.cl.BeginTransaction(); err != nil {
 		return nil, stepProduce, fmt.Errorf("begin transaction: %w", err)
 	}
@@ -119,9 +131,14 @@ func (p *producer) send(ctx context.Context, msgs []orderdb.Message) (records []
 	}
 	// franz-go's RecordDeliveryTimeout would count from the record's own time,
 	// which may be long ago.
-	fctx, stop := context.WithTimeout(ctx, p.timeout)
+	fctx, stop := p.outages.Until(ctx, p.seen)
+	defer stop()
+	fctx, stop = context.WithTimeout(fctx, p.timeout)
 	defer stop()
 	flushed := p.cl.Flush(fctx)
+	if p.spent() {
+		return nil, stepProduce, fmt.Errorf("produce: %w", kclient.ErrOutage)
+	}
 	// Even a nil from EndTransaction says nothing of records that failed.
 	refused, failed := out.errors()
 	switch {

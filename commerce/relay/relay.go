@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,6 +43,7 @@ type DB interface {
 	Shards() int
 	Hold(ctx context.Context, shard int) (lock orderdb.Lock, ok bool, err error)
 	Relays(ctx context.Context) (int, error)
+	Leave(ctx context.Context) error
 	Unsent(ctx context.Context, shard int, limit int) ([]orderdb.Message, error)
 	Sent(ctx context.Context, numbers []int64) error
 	Wake() <-chan struct{}
@@ -75,6 +77,8 @@ type Relay struct {
 	grace   time.Duration // stopGrace
 	poll    time.Duration // pollMin
 	outages kclient.Outages
+	answers atomic.Bool // Kafka has answered the last question
+	rest    rest
 
 	ctx  context.Context // ends when what is in hand is to be given up
 	kill context.CancelFunc
@@ -85,7 +89,8 @@ type Relay struct {
 	started bool
 	stopped bool
 	held    map[int]*shard
-	trouble map[int]error // by shard; -1 stands for the sharing of shards
+	trouble map[int]error     // by shard; -1 stands for the sharing of shards
+	closed  map[int]time.Time // shards whose producer cannot be opened, and since when
 }
 
 // New makes a Relay. It contacts nobody.
@@ -104,7 +109,8 @@ func New(cfg Config) (*Relay, error) {
 	}
 	r := &Relay{
 		cfg: cfg, log: cfg.Logger, metrics: newMetrics(cfg.Registerer), prefix: "comptoir-outbox-", timeout: transactionTimeout, grace: stopGrace, poll: pollMin,
-		quit: make(chan struct{}), held: map[int]*shard{}, trouble: map[int]error{},
+		quit: make(chan struct{}), held: map[int]*shard{}, trouble: map[int]error{}, closed: map[int]time.Time{},
+		rest: rest{after: restAfter, least: restLeast},
 	}
 	r.ctx, r.kill = context.WithCancel(context.Background())
 	return r, nil
@@ -191,7 +197,7 @@ func (r *Relay) listen(probe *kgo.Client) {
 		case <-tick.C:
 		}
 		ctx, cancel := context.WithTimeout(r.ctx, shareEvery)
-		_ = probe.Ping(ctx) // the hook has seen what it tells
+		r.answers.Store(probe.Ping(ctx) == nil) // the hook has seen it too
 		cancel()
 	}
 }
@@ -213,6 +219,8 @@ func (r *Relay) share() {
 	for {
 		if err := r.balance(ctx); err == nil {
 			r.isWell(noShard)
+		} else if errors.Is(err, errResting) {
+			r.isTroubled(noShard, err)
 		} else if ctx.Err() == nil {
 			r.metrics.errors.WithLabelValues(stepShare).Inc()
 			r.isTroubled(noShard, err)
@@ -230,9 +238,16 @@ const noShard = -1
 
 // balance brings what we hold to our fair share, as far as shards are free.
 func (r *Relay) balance(ctx context.Context) error {
+	if r.rest.goesOn(r.answers.Load()) {
+		return r.leave(ctx)
+	}
 	relays, err := r.cfg.DB.Relays(ctx)
 	if err != nil {
 		return err
+	}
+	if relays > 1 && r.outOfReach() {
+		r.rest.begin()
+		return r.leave(ctx)
 	}
 	shards, relays := r.cfg.DB.Shards(), max(relays, 1)
 	fair := (shards + relays - 1) / relays
@@ -290,6 +305,7 @@ func (r *Relay) take(number int, lock orderdb.Lock) {
 		r.isWell(number) // no longer ours to tell
 		r.mu.Lock()
 		delete(r.held, number)
+		delete(r.closed, number)
 		r.metrics.held.Set(float64(len(r.held)))
 		r.mu.Unlock()
 		r.log.Debug("outbox shard given up", "shard", number)

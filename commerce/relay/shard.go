@@ -120,17 +120,19 @@ func (s *shard) run() {
 // failure nothing is known but what the database says: the producer is thrown
 // away, and the next session begins by reading.
 func (s *shard) session(ctx context.Context) error {
-	outages := s.relay.outages.Count()
+	began := time.Now()
 	p, err := openProducer(ctx, s.relay.cfg.Kafka, s.relay.transactionalID(s.number), s.relay.timeout, s.relay.log, &s.relay.outages)
 	if err != nil {
 		s.relay.metrics.errors.WithLabelValues(stepOpen).Inc()
+		s.relay.cannotOpen(s.number, began)
 		return err
 	}
 	defer p.close()
+	s.relay.hasOpened(s.number)
 	poll := s.relay.poll
 	for {
-		if s.relay.outages.Count() != outages {
-			return nil // what the last transaction left there is looked at first
+		if p.spent() {
+			return nil
 		}
 		began := time.Now()
 		n, more, err := s.turn(ctx, p)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -18,6 +19,7 @@ type wire struct {
 	conns map[*wireConn]bool
 	down  bool
 	rules []*strike
+	wrote []kmsg.Key // the requests that went through since the last cut
 }
 
 // fate is what happens to a request.
@@ -52,7 +54,7 @@ func (w *wire) strike(key kmsg.Key, f fate) *strike {
 // cut ends every connection and lets no new one through until heal.
 func (w *wire) cut() {
 	w.mu.Lock()
-	w.down = true
+	w.down, w.wrote = true, nil
 	conns := w.conns
 	w.conns = map[*wireConn]bool{}
 	w.mu.Unlock()
@@ -83,6 +85,13 @@ func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, err
 	return c, nil
 }
 
+// requests returns the requests that went through since the last cut.
+func (w *wire) requests() []kmsg.Key {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.wrote)
+}
+
 func (w *wire) next(key kmsg.Key) *strike {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -106,7 +115,13 @@ type wireConn struct {
 func (c *wireConn) Write(b []byte) (int, error) {
 	s := c.wire.next(kmsg.Key(binary.BigEndian.Uint16(b[4:])))
 	if s == nil {
-		return c.Conn.Write(b)
+		n, err := c.Conn.Write(b)
+		if err == nil {
+			c.wire.mu.Lock()
+			c.wire.wrote = append(c.wire.wrote, kmsg.Key(binary.BigEndian.Uint16(b[4:])))
+			c.wire.mu.Unlock()
+		}
+		return n, err
 	}
 	switch s.fate {
 	case lostBefore:

@@ -13,13 +13,16 @@ import (
 	"github.com/comptoir/comptoir/commerce/orderdb"
 )
 
-// batch is what one poll gave, indexed, partition by partition.
+// batch is what some fetches gave, indexed, partition by partition.
 type batch struct {
 	chunks []chunk
 	said   orderdb.Batch // its positions are set when it is applied
 }
 
-// chunk is a partition's share of a batch.
+// full says that the batch shall not grow.
+func (b *batch) full() bool { return b != nil && len(b.said.Orders) >= batchRecords }
+
+// chunk is a partition's share of a fetch.
 type chunk struct {
 	tp   orderdb.Partition
 	p    *openPartition
@@ -55,9 +58,9 @@ type lapse struct {
 	to orderdb.Position
 }
 
-// index makes a batch of what was polled, nil if nothing was. What comes again
-// means that the log went back: then there is no batch.
-func (s *session) index(fetches kgo.Fetches) (b *batch, back *lapse) {
+// index adds what was fetched to a batch, which is nil while there is nothing.
+// What comes again means that the log went back: then there is no batch.
+func (s *session) index(b *batch, fetches kgo.Fetches) (_ *batch, back *lapse) {
 	fetches.EachPartition(func(ftp kgo.FetchTopicPartition) {
 		if len(ftp.Records) == 0 || back != nil {
 			return
@@ -124,6 +127,7 @@ type flight struct {
 	b       *batch
 	done    chan struct{}
 	landing context.Context // ends with done
+	took    time.Duration   // once it has landed
 	err     error
 }
 
@@ -139,7 +143,9 @@ func (s *session) launch(b *batch) *flight {
 	go func() {
 		defer end()
 		defer close(f.done)
+		began := time.Now()
 		f.err = s.apply(b)
+		f.took = time.Since(began)
 	}()
 	return f
 }
@@ -220,12 +226,15 @@ func (s *session) current(b *batch) orderdb.Batch {
 	said.To = make(map[orderdb.Partition]orderdb.Position, len(b.chunks))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	all := true
 	for i := range b.chunks {
 		if c := &b.chunks[i]; s.open[c.tp] == c.p {
 			said.From[c.tp], said.To[c.tp] = c.p.stored, c.to
+		} else {
+			all = false
 		}
 	}
-	if len(said.To) == len(b.chunks) {
+	if all {
 		return said
 	}
 	said.Orders, said.Levels, said.Products = nil, nil, nil

@@ -140,6 +140,14 @@ func readError(c *orderdb.OrderChange, r *kgo.Record) bool {
 	switch {
 	case e.Order == "":
 	case e.Severity == event.SeverityAlert:
+		// Several orders may want the id: the alerts are of the accused one.
+		if e.Size > 0 {
+			c.Origin = orderdb.Entry{Topic: e.Origin.Topic, Partition: e.Origin.Partition, Offset: e.Origin.Offset}
+		} else if o, problems, _ := event.ParseOrder(r.Key, e.Value, c.Entry.Time); len(problems) == 0 && o.ID == e.Order {
+			c.Accused = o.Digest
+		} else {
+			break
+		}
 		for _, p := range e.Problems {
 			if code := word(p.Code); code != "" {
 				c.Alerts = append(c.Alerts, code)

@@ -1,6 +1,7 @@
 package track
 
 import (
+	"encoding/base64"
 	"reflect"
 	"strings"
 	"testing"
@@ -54,7 +55,13 @@ func TestIndex(t *testing.T) {
 		{name: "tombstone of an order", topic: event.TopicOrders, bad: true},
 		{name: "rejection", topic: event.TopicErrors, key: "CLI-991", value: accusation("rejet", "MONTANT_INVALIDE", bad), want: &change{ID: "991", State: orderdb.Rejected, Reason: "MONTANT_INVALIDE"}},
 		{name: "rejection of what has no id", topic: event.TopicErrors, value: `{"gravite":"rejet","erreurs":[{"code":"JSON_INVALIDE","champ":"","detail":""}],"commande":null,"origine":{"topic":"commandes.ecommerce","partition":0,"offset":7},` + at + `}`},
-		{name: "alert", topic: event.TopicErrors, key: "CLI-991", value: accusation("alerte", "MONTANT_ELEVE", order), want: &change{ID: "991", Alerts: []string{"MONTANT_ELEVE", "PRODUIT_ABSENT"}}},
+		{name: "alert", topic: event.TopicErrors, key: "CLI-991", value: accusation("alerte", "MONTANT_ELEVE", order), want: &change{ID: "991", Alerts: []string{"MONTANT_ELEVE", "PRODUIT_ABSENT"}, Accused: o.Digest}},
+		{name: "alert in base64", topic: event.TopicErrors, key: "CLI-991", value: strings.Replace(accusation("alerte", "MONTANT_ELEVE", "@"), `"commande":@`, `"commande_brute":"`+base64.StdEncoding.EncodeToString([]byte(order))+`"`, 1),
+			want: &change{ID: "991", Alerts: []string{"MONTANT_ELEVE", "PRODUIT_ABSENT"}, Accused: o.Digest}},
+		{name: "alert against what is too large", topic: event.TopicErrors, key: "CLI-991", value: strings.Replace(accusation("alerte", "MONTANT_ELEVE", "@"), `"commande":@`, `"taille":899999`, 1),
+			want: &change{ID: "991", Alerts: []string{"MONTANT_ELEVE", "PRODUIT_ABSENT"}, Origin: orderdb.Entry{Topic: event.TopicOrders, Offset: 7}}},
+		{name: "alert against no order", topic: event.TopicErrors, key: "CLI-991", value: accusation("alerte", "MONTANT_ELEVE", bad), want: &change{ID: "991"}},
+		{name: "alert against another order", topic: event.TopicErrors, key: "CLI-991", value: accusation("alerte", "MONTANT_ELEVE", strings.Replace(order, "991", "992", 1)), want: &change{ID: "991"}},
 		{name: "conflict", topic: event.TopicErrors, key: "CLI-991", value: accusation("rejet", "COMMANDE_EN_CONFLIT", order), want: &change{ID: "991", State: orderdb.InConflict, Reason: "COMMANDE_EN_CONFLIT", Content: content}},
 		{name: "conflict whose order cannot be read", topic: event.TopicErrors, value: accusation("rejet", "COMMANDE_EN_CONFLIT", bad), want: &change{ID: "991"}},
 		{name: "other severity", topic: event.TopicErrors, value: accusation("info", "MONTANT_ELEVE", bad), want: &change{ID: "991"}},

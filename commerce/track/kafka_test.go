@@ -21,6 +21,11 @@ func TestRealKafka(t *testing.T) {
 		t.Fatal(err)
 	}
 	testFetch(t, c)
+	t.Run("instance", func(t *testing.T) {
+		sub := &cluster{tb: t, kafka: c.kafka}
+		sub.connect()
+		testInstance(t, sub)
+	})
 	t.Run("history", func(t *testing.T) {
 		sub := &cluster{tb: t, kafka: c.kafka}
 		sub.connect()

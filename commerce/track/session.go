@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/comptoir/comptoir/commerce/orderdb"
@@ -22,8 +23,17 @@ type balancer struct{ kgo.GroupBalancer }
 func (balancer) ProtocolName() string { return protocolName }
 
 const (
-	// pollRecords is the most records of one batch.
-	pollRecords = 2000
+	// pollRecords is the most records of one fetch, batchRecords how many a batch
+	// has that is full.
+	pollRecords, batchRecords = 2000, 2000
+	// gatherShare is how many times as long as a batch took the next one gathers,
+	// unless it is full before, and longestGather the most of it. Under load a
+	// batch so has most records of its orders, and writes each order once.
+	gatherShare   = 3
+	longestGather = 100 * time.Millisecond
+	// fetchPause is between the fetches of a batch that gathers: each costs the
+	// broker as much as the records do.
+	fetchPause = 20 * time.Millisecond
 	// drainWait is how long after the last record the input counts as dry, which
 	// commits to Kafka.
 	drainWait = 50 * time.Millisecond
@@ -83,18 +93,32 @@ func (t *Tracker) session() error {
 	}
 	s.fail(nil) // callbacks that wait for the database end now
 	s.commit(t.hard)
-	leave, cancel := context.WithTimeout(t.hard, offsetsTimeout)
-	defer cancel()
-	if e := s.cl.LeaveGroupContext(leave); e != nil && t.hard.Err() == nil {
-		t.log.Warn("cannot leave the consumer group", "error", e)
-	}
+	s.leave()
 	s.cl.Close()
 	<-watched
 	return err
 }
 
+// leave leaves the group, so that others need not wait for our session to end.
+func (s *session) leave() {
+	t := s.t
+	ctx, cancel := context.WithTimeout(t.hard, offsetsTimeout)
+	defer cancel()
+	err := s.cl.LeaveGroupContext(ctx)
+	if t.cfg.Instance != "" && t.soft.Err() != nil {
+		// A static member stays unless it is removed (KIP-345); it stays when only
+		// a session ends.
+		_, err = kadm.NewClient(s.cl).LeaveGroup(ctx, kadm.LeaveGroup(Group).InstanceIDs(s.instance()).Reason("stopped"))
+	}
+	if err != nil && t.hard.Err() == nil {
+		t.log.Warn("cannot leave the consumer group", "error", err)
+	}
+}
+
+func (s *session) instance() string { return Group + "-" + s.t.cfg.Instance }
+
 func (s *session) options() []kgo.Opt {
-	return []kgo.Opt{
+	opts := []kgo.Opt{
 		kgo.ConsumerGroup(Group),
 		kgo.Balancers(balancer{kgo.CooperativeStickyBalancer()}),
 		kgo.ConsumeTopics(topics...),
@@ -122,6 +146,10 @@ func (s *session) options() []kgo.Opt {
 		kgo.AdjustFetchOffsetsFn(s.assigned),
 		kgo.WithHooks(memberHook{s.t}),
 	}
+	if s.t.cfg.Instance != "" {
+		opts = append(opts, kgo.InstanceID(s.instance()))
+	}
+	return opts
 }
 
 // memberHook hears why the group does not have us.
@@ -217,12 +245,14 @@ func (s *session) revoked(_ context.Context, _ *kgo.Client, lost map[string][]in
 	}
 }
 
-// loop reads batches, and applies each while it reads the next.
+// loop gathers batches, and applies each while it gathers the next.
 func (s *session) loop() error {
 	lastCommit := time.Now()
+	var due time.Time // of the next batch, unless it is full
+	var next *batch
 	var f *flight
 	for s.ctx.Err() == nil {
-		fetches := s.poll(f)
+		fetches := s.poll(f, next, due)
 		if fetches.IsClientClosed() {
 			return errors.New("kafka client closed")
 		}
@@ -231,21 +261,25 @@ func (s *session) loop() error {
 				s.look()
 			}
 		})
-		next, back := s.index(fetches)
+		var back *lapse
+		next, back = s.index(next, fetches)
 		dry := f == nil && next == nil
-		if f != nil && (next != nil || back != nil || f.landed()) {
+		if f != nil && (f.landed() || back != nil || next.full()) {
 			if err := s.land(f); err != nil {
 				return err
 			}
+			due = time.Now().Add(min(gatherShare*f.took, longestGather))
 			f = nil
 		}
 		switch {
 		case back != nil:
 			return s.wentBack(back)
-		case next != nil && next.empty():
+		case next == nil || f != nil:
+		case next.empty():
 			next.advance()
-		case next != nil:
-			f = s.launch(next)
+			next = nil
+		case next.full() || !time.Now().Before(due):
+			f, next = s.launch(next), nil
 		}
 		if dry || time.Since(lastCommit) > commitInterval {
 			s.commit(s.ctx)
@@ -258,11 +292,18 @@ func (s *session) loop() error {
 	return nil
 }
 
-// poll waits for records, for the batch under way to be applied, or for the
-// input to be dry while the group is to be told something.
-func (s *session) poll(f *flight) kgo.Fetches {
+// poll waits for records, for the batch under way to be applied, for the next
+// one to be due, or for the input to be dry while the group is to be told
+// something.
+func (s *session) poll(f *flight, next *batch, due time.Time) kgo.Fetches {
 	wait := time.Minute
-	if f == nil && s.dirty() {
+	switch {
+	case next != nil && f != nil:
+		sleep(s.ctx, fetchPause)
+	case next != nil:
+		sleep(s.ctx, min(fetchPause, time.Until(due)))
+		wait = time.Until(due)
+	case f == nil && s.dirty():
 		wait = drainWait
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, wait)

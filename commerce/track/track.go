@@ -49,6 +49,10 @@ type DB interface {
 type Config struct {
 	Kafka kclient.Config
 	DB    DB
+	// Instance, if not empty, tells this Tracker from others of the group and is
+	// the same after a restart, which then gets its partitions back at once, also
+	// after a crash.
+	Instance string
 	// Applied, if there is one, is called after each batch that is in the
 	// database, by the Tracker's goroutine: it must return at once.
 	Applied func()

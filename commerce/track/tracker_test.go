@@ -62,6 +62,48 @@ func TestTwoTrackersShare(t *testing.T) {
 	c.caughtUp(db)
 }
 
+// TestInstance: a Tracker that died without leaving the group is replaced by the
+// next one of the same instance at once, and one that stops leaves.
+func TestInstance(t *testing.T) {
+	c := newCluster(t, 3)
+	testInstance(t, c)
+}
+
+func testInstance(t *testing.T, c *cluster) {
+	db := newMemory()
+	instance := func(cfg *Config) { cfg.Instance = "i" }
+	members := func() int {
+		g, err := c.adm.DescribeGroups(context.Background(), Group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(g[Group].Members)
+	}
+	a, _ := c.start(db, instance)
+	eventually(t, "first is ready", healthy(a))
+	dead, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := a.Stop(dead); err != nil {
+		t.Fatal(err)
+	}
+	if n := members(); n != 1 {
+		t.Fatalf("%d members after a death, want the dead one", n)
+	}
+	b, stop := c.start(db, instance)
+	eventually(t, "second is ready", func() error {
+		if n := members(); n > 1 {
+			t.Fatalf("%d members: the dead one is waited for", n)
+		}
+		return b.Health()
+	})
+	c.history(rand.New(rand.NewPCG(6, 6)), 50, 3, 10)
+	c.caughtUp(db)
+	stop()
+	if n := members(); n != 0 {
+		t.Errorf("%d members after the stop", n)
+	}
+}
+
 // TestZombie has a Tracker write a batch after another one has taken its
 // partitions over.
 func TestZombie(t *testing.T) {
@@ -226,10 +268,16 @@ func TestPartitionGoesBack(t *testing.T) {
 		r.Offset = offset
 		return kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: p.Topic, Partitions: []kgo.FetchPartition{{Records: []*kgo.Record{r}}}}}}}
 	}
-	if b, back := s.index(poll(9)); b == nil || back != nil || s.open[p].read.Load() != 10 {
+	b, back := s.index(nil, poll(9))
+	if b == nil || back != nil || s.open[p].read.Load() != 10 {
 		t.Fatalf("a gap: %+v, %+v", b, back)
 	}
-	b, back := s.index(poll(4))
+	// The next fetch joins the batch.
+	b, _ = s.index(b, poll(10))
+	if said := s.current(b); len(said.Orders) != 2 || said.From[p].Next != 0 || said.To[p].Next != 11 {
+		t.Fatalf("two fetches: %+v", said)
+	}
+	b, back = s.index(b, poll(4))
 	if b != nil || back == nil {
 		t.Fatalf("a record again: %+v, %+v", b, back)
 	}

@@ -20,6 +20,9 @@ type Check struct {
 	// Run returns nil if the condition holds, else what is wrong. It is
 	// called concurrently and has two seconds.
 	Run func(ctx context.Context) error
+	// Dispensable says that the process still serves its clients while the
+	// condition does not hold: it is then degraded, but not unready.
+	Dispensable bool
 }
 
 // Health answers the probes of orchestrators and gateways.
@@ -39,17 +42,19 @@ func (h *Health) Drain() { h.draining.Store(true) }
 type Failure struct {
 	Check  string `json:"check"`
 	Reason string `json:"reason"`
+
+	dispensable bool
 }
 
 type healthBody struct {
-	Status  string    `json:"status"` // "ok" or "unavailable"
+	Status  string    `json:"status"` // "ok", "degraded" or "unavailable"
 	Failing []Failure `json:"failing,omitempty"`
 }
 
 // Failing runs every check and returns those that fail, in their order.
 func (h *Health) Failing(ctx context.Context) []Failure {
 	if h.draining.Load() {
-		return []Failure{{"drain", "the process is stopping"}}
+		return []Failure{{Check: "drain", Reason: "the process is stopping"}}
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -62,14 +67,14 @@ func (h *Health) Failing(ctx context.Context) []Failure {
 	var out []Failure
 	for i, err := range results {
 		if err != nil {
-			out = append(out, Failure{h.checks[i].Name, err.Error()})
+			out = append(out, Failure{h.checks[i].Name, err.Error(), h.checks[i].Dispensable})
 		}
 	}
 	return slices.Clip(out)
 }
 
-// Register adds /livez (the process answers), /readyz and /health (both: every
-// check holds, else 503 with the failing ones) to mux.
+// Register adds /livez (the process answers), /readyz and /health to mux. Both
+// say which checks fail: with 503 if one of them is not dispensable.
 func (h *Health) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		noStore(w)
@@ -77,11 +82,15 @@ func (h *Health) Register(mux *http.ServeMux) {
 	})
 	ready := func(w http.ResponseWriter, r *http.Request) {
 		noStore(w)
-		if failing := h.Failing(r.Context()); len(failing) > 0 {
+		failing := h.Failing(r.Context())
+		switch {
+		case len(failing) == 0:
+			WriteJSON(w, http.StatusOK, healthBody{Status: "ok"})
+		case slices.ContainsFunc(failing, func(f Failure) bool { return !f.dispensable }):
 			WriteJSON(w, http.StatusServiceUnavailable, healthBody{"unavailable", failing})
-			return
+		default:
+			WriteJSON(w, http.StatusOK, healthBody{"degraded", failing})
 		}
-		WriteJSON(w, http.StatusOK, healthBody{Status: "ok"})
 	}
 	mux.HandleFunc("GET /readyz", ready)
 	mux.HandleFunc("GET /health", ready)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -163,8 +164,12 @@ func HostAllowed(host string, allowed []string) bool {
 func refuseCrossOrigin(next http.Handler) http.Handler {
 	c := http.NewCrossOriginProtection()
 	c.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		from := "another site"
+		if origin := r.Header.Get("Origin"); origin != "" {
+			from = strconv.Quote(origin)
+		}
 		WriteProblem(w, Problemf(http.StatusForbidden, CodeForbidden,
-			"a browser page from %q may not send %s requests here", r.Header.Get("Origin"), r.Method))
+			"a browser page from %s may not send %s requests here", from, r.Method))
 	}))
 	return c.Handler(next)
 }

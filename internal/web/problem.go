@@ -11,6 +11,8 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"os"
+	"path"
 	"strconv"
 )
 
@@ -23,6 +25,7 @@ const (
 	CodeTooLarge     = "CORPS_TROP_GRAND"
 	CodeMediaType    = "TYPE_DE_CONTENU_REFUSE"
 	CodeMisdirected  = "HOTE_REFUSE"
+	CodeTimeout      = "DELAI_DEPASSE"
 	CodeInternal     = "ERREUR_INTERNE"
 	CodeUnavailable  = "INDISPONIBLE"
 	problemMediaType = "application/problem+json"
@@ -103,27 +106,46 @@ func write(w http.ResponseWriter, status int, mediaType string, body []byte) {
 }
 
 // Body reads a JSON request's body whole. Its error is a *Problem: 415 if the
-// content type is not application/json, 413 over the limit of Chain, 400 if
+// content type is not application/json, 413 over the limit of Chain, 408 if it
+// does not arrive in time, 503 if the server stops before it is whole, 400 if
 // the client breaks off. It does not parse.
 func Body(r *http.Request) ([]byte, error) {
 	if mt, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mt != "application/json" {
 		return nil, Problemf(http.StatusUnsupportedMediaType, CodeMediaType, "send Content-Type: application/json")
 	}
 	b, err := io.ReadAll(r.Body)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, Problemf(http.StatusRequestEntityTooLarge, CodeTooLarge, "the body is larger than %d bytes", tooLarge.Limit)
-	case err != nil:
-		return nil, Problemf(http.StatusBadRequest, CodeBadRequest, "the body could not be read: %v", err)
+	if err != nil {
+		return nil, bodyProblem(err)
 	}
 	return b, nil
 }
 
+// bodyProblem says why a body could not be read.
+func bodyProblem(err error) *Problem {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return Problemf(http.StatusRequestEntityTooLarge, CodeTooLarge, "the body is larger than %d bytes", tooLarge.Limit)
+	case errors.Is(err, errStopping):
+		p := Problemf(http.StatusServiceUnavailable, CodeUnavailable, "the server is stopping; nothing was done")
+		p.RetryAfter = 1
+		return p
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return Problemf(http.StatusRequestTimeout, CodeTimeout, "the body did not arrive in time; nothing was done")
+	}
+	return Problemf(http.StatusBadRequest, CodeBadRequest, "the body could not be read: %v", err)
+}
+
 // Routes serves mux, but answers what it has no route for with problem
-// details: 404, and 405 with Allow.
+// details: 404, and 405 with Allow. A path that only resembles one of ours, such
+// as //items or /items/., is none: mux would redirect, which a program follows
+// with another method or not at all.
 func Routes(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !clean(r.URL.EscapedPath()) {
+			WriteProblem(w, Problemf(http.StatusNotFound, CodeNotFound, "no such path: %s", r.URL.Path))
+			return
+		}
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
 			mux.ServeHTTP(w, r)
@@ -139,6 +161,12 @@ func Routes(mux *http.ServeMux) http.Handler {
 		}
 		WriteProblem(w, Problemf(http.StatusNotFound, CodeNotFound, "no such path: %s", r.URL.Path))
 	})
+}
+
+// clean says whether p has no empty part and none of dots, which mux takes out.
+func clean(p string) bool {
+	c := path.Clean("/" + p)
+	return p == c || c != "/" && p == c+"/"
 }
 
 // header is a ResponseWriter that keeps only status and headers.

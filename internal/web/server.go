@@ -32,13 +32,16 @@ type ServerConfig struct {
 // Server is an HTTP listener with the life of a lifecycle.Component. It is
 // started once.
 type Server struct {
-	cfg ServerConfig
+	cfg      ServerConfig
+	bodyTime time.Duration
 
 	mu   sync.Mutex
 	http *http.Server
 	addr string
 	end  chan struct{} // closed when serving has ended
 	kill context.CancelFunc
+
+	fresh freshConns
 }
 
 // Listen takes addr, host:port, of which port 0 is a free one. The error names
@@ -53,7 +56,7 @@ func Listen(ctx context.Context, addr, flag string) (net.Listener, error) {
 }
 
 // NewServer returns a server that does not serve yet.
-func NewServer(cfg ServerConfig) *Server { return &Server{cfg: cfg} }
+func NewServer(cfg ServerConfig) *Server { return &Server{cfg: cfg, bodyTime: bodyTime} }
 
 // Start begins to serve and returns.
 func (s *Server) Start(ctx context.Context) error {
@@ -68,12 +71,13 @@ func (s *Server) Start(ctx context.Context) error {
 	s.kill = kill
 	s.addr = ln.Addr().String()
 	s.http = &http.Server{
-		Handler:           s.cfg.Handler,
+		Handler:           timeBodies(base, s.bodyTime, s.cfg.Handler),
 		ReadHeaderTimeout: headerTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnState:         s.fresh.observe,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
 	}
 	s.end = make(chan struct{})
@@ -94,13 +98,20 @@ func (s *Server) Addr() string {
 	return s.addr
 }
 
-// streamGrace is how long requests in progress may finish by themselves before
-// their contexts end: enough for any answer but an event stream, which ends
-// only with its context.
-const streamGrace = 500 * time.Millisecond
+const (
+	// streamGrace is how long requests in progress may finish by themselves
+	// before their contexts end: enough for any answer but an event stream, which
+	// ends only with its context.
+	streamGrace = 500 * time.Millisecond
+	// freshGrace is how long the first request of a new connection may take to
+	// arrive once we stop: it may be on its way.
+	freshGrace = 100 * time.Millisecond
+)
 
 // Stop takes no new request and lets those in progress finish: after half a
-// second their contexts end, and when ctx ends their connections are closed.
+// second their contexts end, a body that is not whole by then is given up, and
+// when ctx ends their connections are closed. A connection on which no request
+// has come is no reason to wait.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	srv, end, kill := s.http, s.end, s.kill
@@ -109,15 +120,54 @@ func (s *Server) Stop(ctx context.Context) error {
 		return nil
 	}
 	defer kill()
-	t := time.AfterFunc(streamGrace, kill)
-	defer t.Stop()
-	err := srv.Shutdown(ctx)
+	defer time.AfterFunc(freshGrace, s.fresh.close).Stop()
+	grace, cancel := context.WithTimeout(ctx, streamGrace)
+	defer cancel()
+	err := srv.Shutdown(grace)
 	if err != nil {
+		// Once more, for it looks less and less often whether requests have ended.
 		kill()
+		err = srv.Shutdown(ctx)
+	}
+	if err != nil {
 		err = errors.Join(fmt.Errorf("http server %s: requests in progress were cut off: %w", s.addr, err), srv.Close())
 	}
 	<-end
 	return err
+}
+
+// freshConns are the connections on which no whole request head has come yet:
+// those that browsers open in advance, and those of clients that fall silent.
+// net/http would wait five seconds for each when it shuts down.
+type freshConns struct {
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	closed bool
+}
+
+func (f *freshConns) observe(c net.Conn, state http.ConnState) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case state != http.StateNew:
+		delete(f.conns, c)
+	case f.closed:
+		_ = c.Close() // nobody has asked for anything on it
+	default:
+		if f.conns == nil {
+			f.conns = map[net.Conn]struct{}{}
+		}
+		f.conns[c] = struct{}{}
+	}
+}
+
+func (f *freshConns) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	for c := range f.conns {
+		_ = c.Close()
+	}
 }
 
 // ListenError explains why addr cannot be listened on and names the flag that

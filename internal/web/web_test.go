@@ -55,6 +55,7 @@ func TestChain(t *testing.T) {
 		header                   map[string]string
 		status                   int
 		code                     string // of the problem
+		detail                   string // of the problem, if it matters
 		want                     map[string]string
 	}{
 		{name: "ok", path: "/items/7", status: 200},
@@ -64,6 +65,13 @@ func TestChain(t *testing.T) {
 		{name: "limit", method: "POST", path: "/items/7", body: strings.Repeat("x", 100), header: map[string]string{"Content-Type": "application/json"}, status: 201},
 		{name: "over the limit", method: "POST", path: "/items/7", body: strings.Repeat("x", 101), header: map[string]string{"Content-Type": "application/json"}, status: 413, code: CodeTooLarge},
 		{name: "no route", path: "/nothing", status: 404, code: CodeNotFound},
+		{name: "twice a slash", path: "//items/7", status: 404, code: CodeNotFound},
+		{name: "a slash in the middle", path: "/items//7", status: 404, code: CodeNotFound},
+		{name: "only slashes", path: "///", status: 404, code: CodeNotFound},
+		{name: "dot", path: "/items/.", status: 404, code: CodeNotFound},
+		{name: "dots", path: "/nothing/../items/7", status: 404, code: CodeNotFound},
+		{name: "slash at the end", path: "/items/7/", status: 404, code: CodeNotFound},
+		{name: "escaped dots", path: "/items/%2E%2E", status: 200},
 		{name: "no method", method: "DELETE", path: "/items/7", status: 405, code: CodeMethod, want: map[string]string{"Allow": "GET, HEAD, POST"}},
 		{name: "panic", path: "/panic", status: 500, code: CodeInternal},
 		{name: "internal error", path: "/fail", status: 500, code: CodeInternal},
@@ -72,8 +80,8 @@ func TestChain(t *testing.T) {
 		{name: "allowed host", path: "/items/7", host: "Shop.Example:443", status: 200},
 		{name: "loopback", path: "/items/7", host: "[::1]:8080", status: 200},
 		{name: "cross-site read", path: "/items/7", header: map[string]string{"Sec-Fetch-Site": "cross-site"}, status: 200},
-		{name: "cross-site write", method: "POST", path: "/items/7", header: map[string]string{"Sec-Fetch-Site": "cross-site"}, status: 403, code: CodeForbidden},
-		{name: "foreign origin", method: "POST", path: "/items/7", header: map[string]string{"Origin": "https://evil.example"}, status: 403, code: CodeForbidden},
+		{name: "cross-site write", method: "POST", path: "/items/7", header: map[string]string{"Sec-Fetch-Site": "cross-site"}, status: 403, code: CodeForbidden, detail: "a browser page from another site may not send POST requests here"},
+		{name: "foreign origin", method: "POST", path: "/items/7", header: map[string]string{"Origin": "https://evil.example"}, status: 403, code: CodeForbidden, detail: `a browser page from "https://evil.example" may not send POST requests here`},
 		{name: "own origin", method: "POST", path: "/items/7", body: "{}", header: map[string]string{"Origin": "http://localhost:8080", "Content-Type": "application/json"}, status: 201},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -117,6 +125,9 @@ func TestChain(t *testing.T) {
 			}
 			if p.Code != tc.code || p.Status != tc.status || p.Type != "about:blank" || p.Title == "" || p.Detail == "" {
 				t.Errorf("problem %+v, want code %s", p, tc.code)
+			}
+			if tc.detail != "" && p.Detail != tc.detail {
+				t.Errorf("detail %q, want %q", p.Detail, tc.detail)
 			}
 		})
 	}
@@ -203,10 +214,10 @@ func get(t *testing.T, h http.Handler, path string) (int, string) {
 
 func TestHealth(t *testing.T) {
 	var mu sync.Mutex
-	var kafka error
+	var kafka, connect error
 	h := NewHealth(
-		Check{"kafka", func(context.Context) error { mu.Lock(); defer mu.Unlock(); return kafka }},
-		Check{"database", func(context.Context) error { return nil }},
+		Check{Name: "kafka", Run: func(context.Context) error { mu.Lock(); defer mu.Unlock(); return kafka }},
+		Check{Name: "connect", Run: func(context.Context) error { mu.Lock(); defer mu.Unlock(); return connect }, Dispensable: true},
 	)
 	mux := http.NewServeMux()
 	h.Register(mux)
@@ -216,16 +227,23 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d %s", path, s, b, status, body)
 		}
 	}
+	fail := func(k, c error) {
+		mu.Lock()
+		defer mu.Unlock()
+		kafka, connect = k, c
+	}
 	check("/readyz", 200, `{"status":"ok"}`)
-	mu.Lock()
-	kafka = errors.New("no answer from 127.0.0.1:9092")
-	mu.Unlock()
+	fail(errors.New("no answer from 127.0.0.1:9092"), nil)
 	for _, p := range []string{"/readyz", "/health"} {
 		check(p, 503, `{"status":"unavailable","failing":[{"check":"kafka","reason":"no answer from 127.0.0.1:9092"}]}`)
 	}
-	mu.Lock()
-	kafka = nil
-	mu.Unlock()
+	fail(nil, errors.New("away"))
+	for _, p := range []string{"/readyz", "/health"} {
+		check(p, 200, `{"status":"degraded","failing":[{"check":"connect","reason":"away"}]}`)
+	}
+	fail(errors.New("no answer"), errors.New("away"))
+	check("/readyz", 503, `{"status":"unavailable","failing":[{"check":"kafka","reason":"no answer"},{"check":"connect","reason":"away"}]}`)
+	fail(nil, nil)
 	check("/health", 200, `{"status":"ok"}`)
 	h.Drain()
 	check("/readyz", 503, `{"status":"unavailable","failing":[{"check":"drain","reason":"the process is stopping"}]}`)
@@ -234,7 +252,7 @@ func TestHealth(t *testing.T) {
 
 func TestHangingCheckFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := NewHealth(Check{"slow", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
+		h := NewHealth(Check{Name: "slow", Run: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
 		begin := time.Now()
 		if f := h.Failing(t.Context()); len(f) != 1 || f[0].Check != "slow" {
 			t.Errorf("failing: %v", f)

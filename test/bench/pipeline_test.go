@@ -33,6 +33,7 @@ type shop struct {
 	b        *testing.B
 	n        *node.Node
 	k        kclient.Config
+	admin    *kgo.Client
 	embedded bool
 	archive  string
 
@@ -42,8 +43,9 @@ type shop struct {
 }
 
 // openShop starts a node with 1,000 products in plenty: embedded, or beside the
-// Kafka of COMPTOIR_TEST_KAFKA, which must be empty.
-func openShop(b *testing.B) *shop {
+// Kafka of COMPTOIR_TEST_KAFKA and the database of COMPTOIR_TEST_POSTGRES, which
+// must be empty. change may change the configuration, and fill the database.
+func openShop(b *testing.B, change func(*node.Config)) *shop {
 	b.Helper()
 	dir := b.TempDir()
 	var csv strings.Builder
@@ -65,11 +67,17 @@ func openShop(b *testing.B) *shop {
 	s.arrive = sync.NewCond(&s.mu)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if kafka := os.Getenv("COMPTOIR_TEST_KAFKA"); kafka != "" {
-		cfg.Brokers = []string{kafka}
-		s.n, err = node.NewInstance(cfg, log)
+		cfg.Brokers, cfg.Database = []string{kafka}, os.Getenv("COMPTOIR_TEST_POSTGRES")
 	} else {
 		s.embedded = true
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	if s.embedded {
 		s.n, err = node.NewEmbedded(cfg, log)
+	} else {
+		s.n, err = node.NewInstance(cfg, log)
 	}
 	if err != nil {
 		b.Fatal(err)
@@ -86,6 +94,10 @@ func openShop(b *testing.B) *shop {
 		}
 	})
 	s.k, s.archive = s.n.Kafka(), s.n.Endpoints().Archive
+	if s.admin, err = s.k.New(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(s.admin.Close)
 	s.watch()
 	return s
 }
@@ -118,9 +130,11 @@ func (s *shop) watch() {
 	s.b.Cleanup(func() { cancel(); <-done; cl.Close() })
 }
 
+func orderID(run string, i int) string { return fmt.Sprintf("%s-%d", run, i) }
+
 // order is the i-th order of a run: 1 to 3 lines.
 func order(run string, i int) (key, value []byte) {
-	id := fmt.Sprintf("%s-%d", run, i)
+	id := orderID(run, i)
 	var lines []string
 	total := 0 // tenths
 	for l := range i%3 + 1 {
@@ -142,34 +156,45 @@ func (s *shop) load(run string, n, rate int) (time.Duration, []time.Duration) {
 		s.b.Fatal(err)
 	}
 	defer cl.Close()
-	s.mu.Lock()
-	clear(s.seen)
-	s.mu.Unlock()
-	sent := make([]time.Time, n)
+	sent := make([]int64, n)
 	begin := time.Now()
 	for i := range n {
 		if rate > 0 {
 			time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / time.Duration(rate))))
 		}
 		key, value := order(run, i)
-		sent[i] = time.Now()
+		sent[i] = time.Now().UnixNano()
 		cl.Produce(context.Background(), &kgo.Record{Topic: "commandes.ecommerce", Key: key, Value: value}, nil)
 	}
 	if err := cl.Flush(context.Background()); err != nil {
 		s.b.Fatal(err)
 	}
+	s.await(run, n)
+	return time.Since(begin), s.latencies(run, sent)
+}
+
+// await waits for the notifications of a run's n orders.
+func (s *shop) await(run string, n int) {
 	s.mu.Lock()
-	for len(s.seen) < n {
-		s.arrive.Wait()
-	}
-	s.mu.Unlock()
-	took := time.Since(begin)
-	lat := make([]time.Duration, n)
+	defer s.mu.Unlock()
 	for i := range n {
-		lat[i] = s.seen[fmt.Sprintf("%s-%d", run, i)].Sub(sent[i])
+		for id := orderID(run, i); s.seen[id].IsZero(); {
+			s.arrive.Wait()
+		}
+	}
+}
+
+// latencies are the times from when each order of a run was sent, in nanoseconds
+// since 1970, to its notification, in rising order.
+func (s *shop) latencies(run string, sent []int64) []time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lat := make([]time.Duration, len(sent))
+	for i := range sent {
+		lat[i] = s.seen[orderID(run, i)].Sub(time.Unix(0, sent[i]))
 	}
 	slices.Sort(lat)
-	return took, lat
+	return lat
 }
 
 // archived waits until the embedded archive holds n rows.
@@ -203,7 +228,7 @@ func cpu() time.Duration {
 // load: latency from the order's record to its notification at two rates, then
 // orders/s of a backlog, counted at the notification and at the archive row.
 func BenchmarkPipeline(b *testing.B) {
-	s := openShop(b)
+	s := openShop(b, nil)
 	run := time.Now().Format("150405")
 	s.load(run+"w", 300, 100) // warm
 	total := 300

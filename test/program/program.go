@@ -180,10 +180,11 @@ func (p *Process) AwaitReady() {
 	p.Ready = time.Since(begun)
 }
 
-// Health is nil if a health check answers 200, else what it says.
+// Health is nil if a health check answers 200 and nothing is degraded, else what
+// it says.
 func (p *Process) Health(path string) error {
 	status, body, err := p.Get(p.Endpoints.HTTP + path)
-	if err == nil && status != http.StatusOK {
+	if err == nil && (status != http.StatusOK || strings.Contains(body, `"degraded"`)) {
 		err = fmt.Errorf("%s answers %d: %s", path, status, body)
 	}
 	return err

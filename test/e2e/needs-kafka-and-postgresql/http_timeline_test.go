@@ -64,13 +64,23 @@ type said struct {
 	Order    json.RawMessage `json:"commandeId"`
 	Paid     json.RawMessage `json:"id_commande"`
 	Severity string          `json:"gravite"`
-	Errors   []struct {
-		Code string `json:"code"`
-	} `json:"erreurs"`
-	Status string `json:"statut"`
-	Reason string `json:"motif"`
-	Number string `json:"numero"`
-	Type   string `json:"type"`
+	Errors   []fault         `json:"erreurs"`
+	Origin   place           `json:"origine"`
+	Status   string          `json:"statut"`
+	Reason   string          `json:"motif"`
+	Number   string          `json:"numero"`
+	Type     string          `json:"type"`
+}
+
+type fault struct {
+	Code string `json:"code"`
+}
+
+// place is where a record stands.
+type place struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
 }
 
 // scan gives every record to the order that its value names, else to the one in
@@ -120,6 +130,14 @@ type outcome struct {
 var ranks = []string{"", "REJETEE", "EN_CONFLIT", "RECUE", "RESERVEE", "PAYEE", "FACTUREE", "NOTIFIEE", "STOCK_REFUSE", "PAIEMENT_REFUSE"}
 
 func implied(records []invariants.Record) (o outcome) {
+	lost := map[place]bool{} // records that another order came before
+	for _, r := range records {
+		var is said
+		_ = json.Unmarshal(r.Value, &is)
+		if r.Topic == "commandes.erreurs" && slices.ContainsFunc(is.Errors, func(e fault) bool { return e.Code == "COMMANDE_EN_CONFLIT" }) {
+			lost[is.Origin] = true
+		}
+	}
 	for _, r := range records {
 		var is said
 		_ = json.Unmarshal(r.Value, &is) // what is no JSON says nothing
@@ -144,6 +162,9 @@ func implied(records []invariants.Record) (o outcome) {
 		case r.Topic == "notifications.clients" && is.Type == "CONFIRMATION":
 			state = "NOTIFIEE"
 		case r.Topic == "commandes.erreurs" && is.Severity == "alerte":
+			if lost[is.Origin] {
+				break
+			}
 			for _, e := range is.Errors {
 				o.Alerts = append(o.Alerts, e.Code)
 			}

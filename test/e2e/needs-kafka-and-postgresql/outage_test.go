@@ -65,7 +65,7 @@ func TestKafkaStopped(t *testing.T) {
 	stopped := time.Now()
 	program.Until(t, outage, "/readyz says that Kafka is missing", func() error {
 		status, body, err := p.Get(p.Endpoints.HTTP + "/readyz")
-		if err == nil && (status != 503 || !strings.Contains(strings.ToLower(body), "kafka")) {
+		if err == nil && (status != 200 || !strings.Contains(body, `"degraded"`) || !strings.Contains(body, `"check":"kafka"`)) {
 			err = fmt.Errorf("%d: %s", status, body)
 		}
 		return err

@@ -1,0 +1,33 @@
+package orderdb
+
+// recentKept is how many entries a generation has.
+const recentKept = 8192
+
+// recent keeps what the writer had in its hands last, so that an order's records,
+// which come within a second, do not each read it again. It is in two
+// generations: when the young one is full it becomes the old one, which is
+// forgotten, except what was asked for meanwhile.
+type recent[K comparable, V any] struct{ young, old map[K]V }
+
+func (c *recent[K, V]) get(k K) (v V, ok bool) {
+	if v, ok = c.young[k]; ok {
+		return v, true
+	}
+	if v, ok = c.old[k]; ok {
+		c.put(k, v)
+	}
+	return v, ok
+}
+
+func (c *recent[K, V]) put(k K, v V) {
+	if len(c.young) >= recentKept {
+		c.old, c.young = c.young, nil
+	}
+	if c.young == nil {
+		c.young = make(map[K]V)
+	}
+	c.young[k] = v
+}
+
+// clear forgets everything: what is kept may differ from the database.
+func (c *recent[K, V]) clear() { c.young, c.old = nil, nil }
