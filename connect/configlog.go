@@ -197,32 +197,53 @@ func ensureConfigTopic(ctx context.Context, kafka kclient.Config, topic string, 
 const quietTail = 3 * time.Second
 
 func (l *configLog) readToEnd(ctx context.Context) error {
-	ends, err := kadm.NewClient(l.cl).ListCommittedOffsets(ctx, l.topic)
-	if err == nil {
-		err = ends.Error()
-	}
+	end, err := l.end(ctx)
 	if err != nil {
 		return err
 	}
-	end, _ := ends.Lookup(l.topic, 0)
-	for l.next < end.Offset {
+	for l.next < end {
 		pctx, cancel := context.WithTimeout(ctx, quietTail)
 		fetches := l.cl.PollFetches(pctx)
 		quiet := pctx.Err() != nil
 		cancel()
 		if ctx.Err() != nil {
-			return fmt.Errorf("stopped at offset %d of %d: %w", l.next, end.Offset, ctx.Err())
+			return fmt.Errorf("stopped at offset %d of %d: %w", l.next, end, ctx.Err())
 		}
 		if fetches.NumRecords() == 0 && quiet {
 			if err := l.cl.Ping(ctx); err != nil {
 				return err
 			}
-			l.logger.Info("configuration topic is shorter than its end offset", "topic", l.topic, "at", l.next, "end", end.Offset)
+			l.logger.Info("configuration topic is shorter than its end offset", "topic", l.topic, "at", l.next, "end", end)
 			break
 		}
 		fetches.EachRecord(l.apply)
 	}
 	return nil
+}
+
+// leaderTimeout bounds how long the topic may have no leader.
+const leaderTimeout = 30 * time.Second
+
+// end is behind the last committed record. A topic that was just created is not
+// known to every broker, and has no leader, for a moment.
+func (l *configLog) end(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaderTimeout)
+	defer cancel()
+	for {
+		ends, err := kadm.NewClient(l.cl).ListCommittedOffsets(ctx, l.topic)
+		if err == nil {
+			err = ends.Error()
+		}
+		if err == nil || !kerr.IsRetriable(err) {
+			end, _ := ends.Lookup(l.topic, 0)
+			return end.Offset, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // follow begins to call back. Every connector known so far is announced first.

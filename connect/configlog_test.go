@@ -1,8 +1,13 @@
 package connect
 
 import (
+	"log/slog"
 	"reflect"
 	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // The expected bytes are those of Apache Kafka Connect 4.3.1 for the same
@@ -106,4 +111,19 @@ func FuzzConfigRecord(f *testing.F) {
 			t.Fatalf("%v became %v", e.config, again.entries[name].config)
 		}
 	})
+}
+
+// TestConfigLogWaitsForItsTopic: one that was just created is not known to the
+// broker that is asked for its end.
+func TestConfigLogWaitsForItsTopic(t *testing.T) {
+	c, kafka := newCluster(t, 1)
+	fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Err: kerr.UnknownTopicOrPartition, Count: 20})
+	l, err := openConfigLog(t.Context(), Config{Kafka: kafka, ConfigTopic: "connect-configs", ReplicationFactor: 1}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.close()
+	if fault.Hits() < 20 {
+		t.Errorf("%d of 20 faults struck", fault.Hits())
+	}
 }
