@@ -59,6 +59,7 @@ Data goes to standard output and everything else to standard error. Exit codes:
 		a.produceCommand(),
 		a.consumeCommand(),
 		a.connectorCommand(),
+		a.auditCommand(),
 		a.configCommand(),
 		a.versionCommand(),
 	)

@@ -62,6 +62,7 @@ func TestDemo(t *testing.T) {
 	if len(second.Outcomes) != 2*len(first.Outcomes) {
 		t.Errorf("after the second demo there are %d orders, after the first %d", len(second.Outcomes), len(first.Outcomes))
 	}
+	program.Audit(t, "--data-dir", dir)
 }
 
 // TestStart: ready soon on a new directory, small while idle, one process at a time.
@@ -153,6 +154,7 @@ func TestMixedOrders(t *testing.T) {
 	if report.Records != len(w.Orders) {
 		t.Errorf("%d records, %d were sent", report.Records, len(w.Orders))
 	}
+	program.Audit(t, "--data-dir", dir)
 }
 
 // TestKilledEmbedded: after kill -9 it starts again and goes on. The embedded

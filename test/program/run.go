@@ -139,6 +139,16 @@ func Verify(t testing.TB, cfg invariants.Config, workloads ...*orders.Workload) 
 	return report
 }
 
+// Audit runs `comptoir audit` once all is at rest, and holds it to finding
+// nothing.
+func Audit(t testing.TB, args ...string) {
+	t.Helper()
+	out, errs, code := Command(t, "", append([]string{"audit", "--wait", "1m"}, args...)...)
+	if code != 0 {
+		t.Errorf("comptoir audit ends with %d: %s\n%s", code, tail(errs, 2_000), tail(out, 20_000))
+	}
+}
+
 // Progress is how many records a topic holds by its offsets, markers included.
 func Progress(ctx context.Context, brokers, topic string) (int64, error) {
 	client, err := orders.NewClient(brokers)

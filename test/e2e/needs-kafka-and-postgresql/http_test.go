@@ -143,6 +143,7 @@ func (s *site) holds(p *program.Process, requests []httporders.Request, answers 
 	}
 	s.t.Logf("answers by status: %v", count)
 	s.tracked(h)
+	program.Audit(s.t, "--brokers", s.kafka.Addr, "--database", s.postgres.Addr, "--archive", s.postgres.Addr)
 	return h
 }
 

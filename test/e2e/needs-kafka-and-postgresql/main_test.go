@@ -105,6 +105,7 @@ func (s *site) verify() invariants.Report {
 	if report.Records < len(s.w.Orders) {
 		s.t.Errorf("%d records, %d were sent", report.Records, len(s.w.Orders))
 	}
+	program.Audit(s.t, "--brokers", s.kafka.Addr, "--database", s.postgres.Addr, "--archive", s.postgres.Addr)
 	return report
 }
 

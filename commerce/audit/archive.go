@@ -1,0 +1,317 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Archive is the table of invoices as far as it is audited. OpenArchive opens
+// one.
+type Archive interface {
+	// Rows calls f with each row: the value of a column as text, and whether it
+	// has one.
+	Rows(ctx context.Context, f func(column func(name string) (string, bool)) error) error
+}
+
+// columns are what the archive must repeat of an invoice.
+var columns = []string{"numero", "type", "commandeId", "client", "clientId", "email", "date", "lignes", "total_ht", "tva", "taux_tva",
+	"montant", "devise", "date_commande", "timestamp"}
+
+// rowOf is a digest of an invoice's values, the same for an event and for a row:
+// a database may write the same number or array otherwise.
+func rowOf(column func(name string) (string, bool)) digest {
+	var s sum
+	for _, name := range columns {
+		text, ok := column(name)
+		if s.flag(ok); ok {
+			s = canonical(s, text)
+		}
+	}
+	return s.digest()
+}
+
+// column is a member as a column of a table would hold it.
+func (v *value) column(name string) (string, bool) {
+	m := v.get(name)
+	if m.kind == kindText {
+		return m.text, true
+	}
+	return m.raw, m.kind != kindNone
+}
+
+// canonical appends a text, or, if it is a JSON number, array or object, its
+// content.
+func canonical(s sum, text string) sum {
+	if v, err := readJSON([]byte(text), maxDepth); err == nil && v.kind >= kindNumber {
+		return v.canonical(s)
+	}
+	s.text(text)
+	return s
+}
+
+func (v *value) canonical(s sum) sum {
+	s = append(s, byte(v.kind))
+	switch v.kind {
+	case kindNumber:
+		if n, ok := money(v.text); ok {
+			s.number(n)
+			return s
+		}
+		s.text(v.text)
+	case kindText, kindBool:
+		s.text(v.text)
+	case kindArray:
+		for i := range v.kids {
+			s = v.kids[i].canonical(s)
+		}
+		s = append(s, 0)
+	case kindObject:
+		names := map[string]*value{}
+		for i := range v.kids {
+			names[v.kids[i].name] = &v.kids[i]
+		}
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			s.text(name)
+			s = names[name].canonical(s)
+		}
+		s = append(s, 0)
+	}
+	return s
+}
+
+// archiveRest is how many times as long as reading the archive takes Follow
+// leaves it alone.
+const archiveRest = 20
+
+// readArchive keeps all rows there are. It comes before the ends of topics are
+// taken, so that the invoice of each row will be read.
+func (e *engine) readArchive(ctx context.Context) error {
+	if e.joined = false; e.cfg.Archive == nil || time.Since(e.scanned) < archiveRest*e.scan {
+		return nil
+	}
+	begin, n := time.Now(), int64(0)
+	e.s.drop(key{keyRow})
+	if err := e.cfg.Archive.Rows(ctx, func(column func(string) (string, bool)) error {
+		number, _ := column("numero")
+		row := rowOf(column)
+		e.s.set(key{keyRow}.id(strings.ReplaceAll(word(number), "\x00", "")).u64(uint64(n)), row[:])
+		if n++; n%1000 == 0 {
+			e.progress("archive", n, 0)
+		}
+		return e.keepUp()
+	}); err != nil {
+		return err
+	}
+	e.s.meta.tally.checked[archiveOnce], e.s.meta.tally.checked[archiveRepeats] = n, n
+	e.scanned, e.scan, e.joined = time.Now(), time.Since(begin), true
+	return e.s.commit()
+}
+
+// compareArchive holds the rows that were read against the invoices.
+func (e *engine) compareArchive(context.Context) error {
+	if !e.joined {
+		return nil
+	}
+	return errors.Join(e.s.forget(key{keyIssued}), e.s.forget(key{keyRow}), e.joinArchive())
+}
+
+// joinArchive goes through invoices and rows side by side, by number.
+func (e *engine) joinArchive() (err error) {
+	issued, err := e.s.iter(key{keyIssued})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, issued.Close()) }()
+	rows, err := e.s.iter(key{keyRow})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	issued.First()
+	rows.First()
+	for issued.Valid() || rows.Valid() {
+		invoice, row := numberOf(issued), numberOf(rows)
+		var st status
+		switch {
+		case row == nil || invoice != nil && bytes.Compare(invoice, row) < 0:
+			f, err := readStepFact(issued.Value())
+			if err != nil {
+				return fmt.Errorf("%w: %w", errStore, err)
+			}
+			st.missing(&e.clock, f.at, archiveOnce, e.invoiceAt(issued), "invoice %s has no row in the archive", invoice)
+			err = e.s.put(append(key{keyIssued}, invoice...), &st)
+			issued.Next()
+			if err != nil {
+				return err
+			}
+			continue
+		case invoice == nil || bytes.Compare(invoice, row) > 0:
+			st.violate(archiveOnce, place{}, "the archive has a row %q, and there is no such invoice", row)
+			for same(rows, row) {
+				rows.Next()
+			}
+		default:
+			f, err := readStepFact(issued.Value())
+			if err != nil {
+				return fmt.Errorf("%w: %w", errStore, err)
+			}
+			at, n := e.invoiceAt(issued), 0
+			for ; same(rows, row); rows.Next() {
+				if n++; !bytes.Equal(rows.Value(), f.row[:]) {
+					st.violate(archiveRepeats, at, "the row of invoice %s does not say what the invoice says", row)
+				}
+			}
+			if n > 1 {
+				st.violate(archiveOnce, at, "invoice %s has %d rows in the archive", row, n)
+			}
+			for same(issued, row) { // a number that was issued twice is said elsewhere
+				issued.Next()
+			}
+		}
+		if err := e.s.put(append(key{keyRow}, row...), &st); err != nil {
+			return err
+		}
+		if err := e.keepUp(); err != nil {
+			return err
+		}
+	}
+	return errors.Join(issued.Error(), rows.Error())
+}
+
+// numberOf is the invoice number in a key, nil at the end.
+func numberOf(it *pebble.Iterator) []byte {
+	if !it.Valid() {
+		return nil
+	}
+	number, _ := readID(it.Key()[1:])
+	return []byte(number)
+}
+
+func same(it *pebble.Iterator, number []byte) bool {
+	n := numberOf(it)
+	return n != nil && bytes.Equal(n, number)
+}
+
+func (e *engine) invoiceAt(it *pebble.Iterator) place {
+	k := it.Key()
+	at, _ := readPlace(k[len(k)-placeSize:], tInvoices)
+	return at
+}
+
+// SQLArchive reads an archive. It changes nothing in it.
+type SQLArchive struct {
+	db       *sql.DB
+	postgres bool
+	table    string
+}
+
+// OpenArchive opens the archive at a file path or a postgres:// URL. table
+// defaults to factures_ecommerce in SQLite, and to factures.ecommerce in
+// PostgreSQL, where a dot separates schema and table. The caller closes it.
+func OpenArchive(ctx context.Context, where, table string) (*SQLArchive, error) {
+	db, postgres, err := openSQL(ctx, where)
+	if err != nil {
+		return nil, fmt.Errorf("archive: %w", err)
+	}
+	if table == "" {
+		if table = "factures_ecommerce"; postgres {
+			table = "factures.ecommerce"
+		}
+	}
+	quote := func(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+	if schema, name, ok := strings.Cut(table, "."); ok && postgres {
+		table = quote(schema) + "." + quote(name)
+	} else {
+		table = quote(table)
+	}
+	return &SQLArchive{db, postgres, table}, nil
+}
+
+// Close ends the connections.
+func (a *SQLArchive) Close() error { return a.db.Close() }
+
+// Rows implements Archive. A table that does not exist yet has no rows.
+func (a *SQLArchive) Rows(ctx context.Context, f func(func(string) (string, bool)) error) error {
+	exists, query := `SELECT count(*) FROM sqlite_schema WHERE '"' || name || '"' = ?`, `SELECT * FROM `+a.table
+	if a.postgres {
+		// As JSON, because its numbers keep their digits whatever the column's type.
+		exists, query = `SELECT count(to_regclass($1))`, `SELECT row_to_json(t)::text FROM `+a.table+` t`
+	}
+	var there int
+	if err := a.db.QueryRowContext(ctx, exists, a.table).Scan(&there); err != nil || there == 0 {
+		return wrapArchive(err)
+	}
+	read := tableRow
+	if a.postgres {
+		read = jsonRow
+	}
+	return wrapArchive(each(ctx, a.db, func(rows *sql.Rows) error {
+		column, err := read(rows)
+		if err != nil {
+			return err
+		}
+		return f(column)
+	}, query))
+}
+
+func wrapArchive(err error) error {
+	if err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	return nil
+}
+
+// tableRow reads the columns of a row as text.
+func tableRow(rows *sql.Rows) (func(string) (string, bool), error) {
+	names, err := rows.Columns()
+	if err != nil {
+		return nil, err
+	}
+	values, into := make([]sql.NullString, len(names)), make([]any, len(names))
+	for i := range values {
+		into[i] = &values[i]
+	}
+	if err := rows.Scan(into...); err != nil {
+		return nil, err
+	}
+	return func(name string) (string, bool) {
+		for i, n := range names {
+			if strings.EqualFold(n, name) {
+				return values[i].String, values[i].Valid
+			}
+		}
+		return "", false
+	}, nil
+}
+
+// jsonRow reads a row that is one JSON object.
+func jsonRow(rows *sql.Rows) (func(string) (string, bool), error) {
+	var text string
+	if err := rows.Scan(&text); err != nil {
+		return nil, err
+	}
+	v, err := readJSON([]byte(text), maxDepth)
+	if err != nil {
+		return nil, err
+	}
+	return func(name string) (string, bool) {
+		for i := range v.kids {
+			if m := &v.kids[i]; strings.EqualFold(m.name, name) {
+				if m.kind == kindText {
+					return m.text, true
+				}
+				return m.raw, m.kind != kindNull
+			}
+		}
+		return "", false
+	}, nil
+}

@@ -1,0 +1,224 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	_ "modernc.org/sqlite"             // the driver "sqlite"
+
+	"github.com/comptoir/comptoir/commerce/orderdb"
+)
+
+// openSQL opens a database for reading alone: a SQLite file or a PostgreSQL URL.
+// The error never has the password.
+func openSQL(ctx context.Context, where string) (db *sql.DB, postgres bool, err error) {
+	driver, source := "sqlite", ""
+	if postgres = strings.HasPrefix(where, "postgres://") || strings.HasPrefix(where, "postgresql://"); postgres {
+		driver, source = "pgx", where
+	} else {
+		path := strings.TrimPrefix(strings.TrimPrefix(where, "jdbc:"), "sqlite:")
+		if _, err := os.Stat(path); err != nil {
+			return nil, false, err
+		}
+		query := url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)", "query_only(1)", "cache_size(-16384)"}}
+		source = "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
+	}
+	if db, err = sql.Open(driver, source); err != nil {
+		return nil, false, errors.New("it is no URL of PostgreSQL")
+	}
+	db.SetMaxOpenConns(2)
+	if err := db.PingContext(ctx); err != nil {
+		return nil, false, errors.Join(err, db.Close())
+	}
+	return db, postgres, nil
+}
+
+// SQLDatabase reads an order database. It changes nothing in it.
+type SQLDatabase struct {
+	db       *sql.DB
+	postgres bool
+	// The queries as this kind of database takes them.
+	positions, list, orders, entries, level, pending string
+}
+
+// OpenDatabase opens the order database at a file path or a postgres:// URL. The
+// caller closes it.
+func OpenDatabase(ctx context.Context, where string) (*SQLDatabase, error) {
+	db, postgres, err := openSQL(ctx, where)
+	if err != nil {
+		return nil, fmt.Errorf("order database: %w", err)
+	}
+	d := &SQLDatabase{db: db, postgres: postgres}
+	schema, offset, among, arg := "", "l.offset", "IN (SELECT value FROM json_each(?))", "?"
+	if postgres {
+		schema, offset, among, arg = "comptoir.", "l.log_offset", "IN (SELECT jsonb_array_elements_text($1::jsonb))", "$1"
+	}
+	query := strings.NewReplacer("{s}", schema, "{offset}", offset, "{among}", among, "{1}", arg).Replace
+	d.positions = query(`SELECT topic, partition, next FROM {s}positions`)
+	d.list = query(`SELECT number, id FROM {s}orders WHERE number > {1} ORDER BY number LIMIT 5000`)
+	d.orders = query(`SELECT id, state, client, CASE WHEN reason_of = state THEN reason ELSE '' END, invoice, alerts, digest, at FROM {s}orders WHERE id {among}`)
+	d.entries = query(`SELECT o.id, t.name, l.partition, {offset} FROM {s}orders o JOIN {s}timeline l ON l.number = o.number
+		JOIN {s}topics t ON t.id = l.topic WHERE o.id {among}`)
+	d.level = query(`SELECT available, reserved FROM {s}products WHERE id = {1}`)
+	d.pending = query(`SELECT count(*), coalesce(min(at), 0) FROM {s}outbox WHERE sent IS NULL`)
+	if _, _, err := d.Pending(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("order database: it is none that this program knows: %w", err), db.Close())
+	}
+	return d, nil
+}
+
+// Close ends the connections.
+func (d *SQLDatabase) Close() error { return d.db.Close() }
+
+// each calls f for each row of a query.
+func each(ctx context.Context, q interface {
+	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
+}, f func(*sql.Rows) error, query string, args ...any) error {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	for err == nil && rows.Next() {
+		err = f(rows)
+	}
+	return errors.Join(err, rows.Err(), rows.Close())
+}
+
+// Positions implements Database.
+func (d *SQLDatabase) Positions(ctx context.Context) (map[orderdb.Partition]int64, error) {
+	positions := map[orderdb.Partition]int64{}
+	err := each(ctx, d.db, func(rows *sql.Rows) error {
+		var p orderdb.Partition
+		var next int64
+		err := rows.Scan(&p.Topic, &p.Partition, &next)
+		positions[p] = next
+		return err
+	}, d.positions)
+	if err != nil {
+		return nil, fmt.Errorf("order database: positions: %w", err)
+	}
+	return positions, nil
+}
+
+// List implements Database.
+func (d *SQLDatabase) List(ctx context.Context, after int64, f func(int64, string) error) error {
+	for {
+		last := after
+		if err := each(ctx, d.db, func(rows *sql.Rows) error {
+			var id string
+			if err := rows.Scan(&after, &id); err != nil {
+				return err
+			}
+			return f(after, id)
+		}, d.list, after); err != nil {
+			return fmt.Errorf("order database: list: %w", err)
+		}
+		if after == last {
+			return nil
+		}
+	}
+}
+
+// Rows implements Database.
+func (d *SQLDatabase) Rows(ctx context.Context, ids []string, f func(Row), entry func(string, string, int32, int64)) error {
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return err
+	}
+	var how sql.TxOptions // SQLite sees one moment in any transaction
+	if d.postgres {
+		how = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
+	}
+	tx, err := d.db.BeginTx(ctx, &how)
+	if err != nil {
+		return fmt.Errorf("order database: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // nothing was written
+	if err := each(ctx, tx, func(rows *sql.Rows) error {
+		var r Row
+		var state, at int64
+		var said string
+		var digest []byte
+		if err := rows.Scan(&r.ID, &state, &r.Client, &r.Reason, &r.Invoice, &said, &digest, &at); err != nil {
+			return err
+		}
+		r.Alerts = alertsAgainst(said, hex.EncodeToString(digest))
+		r.State, r.At = orderdb.State(state).String(), time.UnixMilli(at)
+		f(r)
+		return nil
+	}, d.orders, string(list)); err != nil {
+		return fmt.Errorf("order database: orders: %w", err)
+	}
+	if err := each(ctx, tx, func(rows *sql.Rows) error {
+		var id, topic string
+		var partition int32
+		var offset int64
+		if err := rows.Scan(&id, &topic, &partition, &offset); err != nil {
+			return err
+		}
+		entry(id, topic, partition, offset)
+		return nil
+	}, d.entries, string(list)); err != nil {
+		return fmt.Errorf("order database: timelines: %w", err)
+	}
+	return nil
+}
+
+// alertsAgainst reads the codes against one content from what is stored of all
+// contents of an order. A content is named by its digest, by where its record
+// stands, or by both to say that they are the same. What cannot be read is
+// returned as one code that is none.
+func alertsAgainst(stored, digest string) (found []string) {
+	var said []struct {
+		Digest, Origin string
+		Codes          []string
+	}
+	if stored == "" {
+		return nil
+	}
+	if json.Unmarshal([]byte(stored), &said) != nil {
+		return []string{stored}
+	}
+	at := map[string]bool{}
+	for _, s := range said {
+		if s.Digest == digest && s.Origin != "" {
+			at[s.Origin] = true
+		}
+	}
+	for _, s := range said {
+		if s.Digest == digest || s.Digest == "" && at[s.Origin] {
+			found = append(found, s.Codes...)
+		}
+	}
+	return found
+}
+
+// Level implements Database.
+func (d *SQLDatabase) Level(ctx context.Context, product string) (available, reserved int64, ok bool, err error) {
+	err = d.db.QueryRowContext(ctx, d.level, product).Scan(&available, &reserved)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, 0, false, nil
+	}
+	if err != nil {
+		return 0, 0, false, fmt.Errorf("order database: stock: %w", err)
+	}
+	return available, reserved, true, nil
+}
+
+// Pending implements Database.
+func (d *SQLDatabase) Pending(ctx context.Context) (n int64, oldest time.Time, err error) {
+	var at int64
+	if err = d.db.QueryRowContext(ctx, d.pending).Scan(&n, &at); err != nil {
+		return 0, time.Time{}, fmt.Errorf("order database: outbox: %w", err)
+	}
+	return n, time.UnixMilli(at), nil
+}

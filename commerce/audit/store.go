@@ -1,0 +1,246 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+)
+
+// errStore is in errors of the facts' store, which trying again does not heal.
+var errStore = errors.New("facts of the audit")
+
+// batchBytes is how much is written at a time.
+const batchBytes = 2 << 20
+
+// store keeps the facts. One goroutine uses it.
+type store struct {
+	db    *pebble.DB
+	batch *pebble.Batch
+	meta  meta
+	// empty says that there was nothing when it was opened: no status can be
+	// there that is not of this run's first round.
+	empty bool
+	// found are violations that are new since they were taken, the first few.
+	found []found
+}
+
+// found is a violation with its invariant.
+type found struct {
+	inv inv
+	Violation
+}
+
+// maxFound bounds how many new violations are kept to be told.
+const maxFound = 50
+
+func openStore(dir string, keep bool) (*store, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("%w: %w", errStore, err)
+	}
+	cache := pebble.NewCache(48 << 20)
+	defer cache.Unref()
+	opts := &pebble.Options{Cache: cache, MemTableSize: 16 << 20, MemTableStopWritesThreshold: 3, Logger: silent{}, DisableWAL: !keep}
+	for i := range opts.Levels {
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(dir, opts)
+	if err != nil {
+		return nil, fmt.Errorf("%w: open %s (another audit may be using it): %w", errStore, dir, err)
+	}
+	s := &store{db: db, batch: db.NewBatch()}
+	data, err := s.get(key{keyMeta})
+	if err == nil && data == nil {
+		s.empty = true
+		s.meta.positions = map[part]position{}
+	} else if err == nil {
+		s.meta, err = readMeta(data)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// silent discards Pebble's log.
+type silent struct{}
+
+func (silent) Infof(string, ...any)  {}
+func (silent) Errorf(string, ...any) {}
+
+// Fatalf must not return: Pebble's state is damaged.
+func (silent) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+func (s *store) close() error {
+	err := s.batch.Close()
+	return errors.Join(err, s.db.Close())
+}
+
+// get reads what is committed under a key, nil if there is nothing.
+func (s *store) get(k []byte) ([]byte, error) {
+	v, c, err := s.db.Get(k)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errStore, err)
+	}
+	defer c.Close()
+	return append([]byte{}, v...), nil
+}
+
+func (s *store) set(k, v []byte) { _ = s.batch.Set(k, v, nil) } // a batch in memory takes anything
+
+// fact keeps a fact, and notes that its group has news.
+func (s *store) fact(k, v []byte) {
+	s.set(k, v)
+	if s.meta.judged {
+		s.dirty(k)
+	}
+}
+
+// dirty notes that the group of a fact is to be judged, from that fact on.
+func (s *store) dirty(k []byte) { s.set(append(key{keyDirty}, k...), nil) }
+
+// full says that the batch should be committed.
+func (s *store) full() bool { return s.batch.Len() >= batchBytes }
+
+// commit makes what was set durable, together with the meta.
+func (s *store) commit() error {
+	s.set(key{keyMeta}, s.meta.append(nil))
+	if err := s.batch.Commit(pebble.NoSync); err != nil {
+		return fmt.Errorf("%w: %w", errStore, err)
+	}
+	s.batch.Reset()
+	return nil
+}
+
+// drop removes all keys with a prefix.
+func (s *store) drop(prefix []byte) { _ = s.batch.DeleteRange(prefix, after(prefix), nil) }
+
+// put sets the judgement on a group in place of its last one.
+func (s *store) put(group []byte, st *status) error {
+	k := append(key{keyStatus}, group...)
+	var was status
+	if !s.empty {
+		old, err := s.get(k)
+		if err != nil {
+			return err
+		}
+		if old != nil {
+			if was, err = readStatus(old); err != nil {
+				return err
+			}
+			s.count(&was, -1)
+			_ = s.batch.Delete(k, nil)
+		}
+	}
+	if st.clean() {
+		return nil
+	}
+	s.count(st, 1)
+	s.set(k, st.append(nil))
+	for _, f := range st.found {
+		if len(s.found) < maxFound && f.count > was.of(f.inv) {
+			s.found = append(s.found, found{f.inv, f.first[len(f.first)-1]})
+		}
+	}
+	if st.inFlight > 0 {
+		s.set(append(key{keyTimer}.u64(uint64(st.until.UnixMilli())), group...), nil)
+	}
+	return nil
+}
+
+// of is how often an invariant is violated.
+func (st *status) of(i inv) int64 {
+	for _, f := range st.found {
+		if f.inv == i {
+			return f.count
+		}
+	}
+	return 0
+}
+
+// forget removes the judgements on all groups whose keys begin with a prefix.
+func (s *store) forget(prefix []byte) error {
+	it, err := s.iter(append(key{keyStatus}, prefix...))
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		var st status
+		if st, err = readStatus(it.Value()); err == nil {
+			s.count(&st, -1)
+			_ = s.batch.Delete(it.Key(), nil)
+		}
+	}
+	return errors.Join(err, it.Error(), it.Close(), s.commit())
+}
+
+func (s *store) count(st *status, sign int64) {
+	s.meta.tally.inFlight += sign * st.inFlight
+	for i := range st.found {
+		s.meta.tally.violations[st.found[i].inv] += sign * st.found[i].count
+	}
+}
+
+// iter reads what is committed under a prefix.
+func (s *store) iter(prefix []byte) (*pebble.Iterator, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errStore, err)
+	}
+	return it, nil
+}
+
+// groups calls f for each group of a kind that is to be judged: in the first
+// round for all of them, later for those with news. from is the key of the first
+// fact that is new. f may set keys and commit.
+func (s *store) groups(kind byte, f func(group, from []byte) error) error {
+	prefix := key{kind}
+	if s.meta.judged {
+		prefix = key{keyDirty, kind}
+	}
+	it, err := s.iter(prefix)
+	if err != nil {
+		return err
+	}
+	skip := len(prefix) - 1
+	for ok := it.First(); ok && err == nil; {
+		from := bytes.Clone(it.Key()[skip:])
+		of := group(from)
+		if err = f(of, from); err == nil {
+			next := after(of)
+			if skip > 0 {
+				next = append(key{keyDirty}, next...)
+			}
+			ok = it.SeekGE(next)
+		}
+	}
+	return errors.Join(err, it.Error(), it.Close())
+}
+
+// wake notes the groups whose time to wait has passed.
+func (s *store) wake(now time.Time) error {
+	it, err := s.iter(key{keyTimer})
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		k := it.Key()
+		if len(k) < 10 || binary.BigEndian.Uint64(k[1:]) > uint64(now.UnixMilli()) {
+			break
+		}
+		s.dirty(k[9:])
+		_ = s.batch.Delete(k, nil)
+		if s.full() {
+			err = s.commit()
+		}
+	}
+	return errors.Join(err, it.Error(), it.Close())
+}
