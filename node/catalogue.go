@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -220,13 +221,19 @@ func (r catalogueRow) item() (it item, err error) {
 	return it, nil
 }
 
+// catalogueTimeout bounds how long Kafka may take to have the catalogue.
+const catalogueTimeout = time.Minute
+
 // loadCatalogue writes products and supplies and waits until they are durable.
 func loadCatalogue(ctx context.Context, k kclient.Config, items []item) error {
-	cl, err := k.New(kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	// Topics that were just created are not known to every broker for a while.
+	cl, err := k.New(kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.UnknownTopicRetries(-1))
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
+	ctx, cancel := context.WithTimeout(ctx, catalogueTimeout)
+	defer cancel()
 	recs := make([]*kgo.Record, 0, 2*len(items))
 	for _, it := range items {
 		recs = append(recs, &kgo.Record{Topic: event.TopicProducts, Key: []byte(it.product.ID), Value: it.product.AppendJSON(nil)})

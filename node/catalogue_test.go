@@ -6,7 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/internal/kclient"
 )
 
 func TestParseCatalogue(t *testing.T) {
@@ -124,5 +129,22 @@ func TestSampleOf(t *testing.T) {
 	}
 	if got := sampleOf(demoCatalogue()).product.Name; got != "PC Gamer" {
 		t.Errorf("of the demo catalogue: %s", got)
+	}
+}
+
+// TestCatalogueWaitsForItsTopics: topics that were just created are not known to
+// every broker for a while.
+func TestCatalogueWaitsForItsTopics(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, event.TopicProducts, event.TopicSupplies))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: event.TopicProducts, Err: kerr.UnknownTopicOrPartition, Count: 8})
+	if err := loadCatalogue(t.Context(), kclient.Config{Brokers: c.ListenAddrs()}, demoCatalogue()); err != nil {
+		t.Fatal(err)
+	}
+	if fault.Hits() < 8 {
+		t.Errorf("%d of 8 faults struck", fault.Hits())
 	}
 }

@@ -44,6 +44,7 @@ type rivals struct {
 // content, at once and one after the other: one order each, and the loser is
 // told so.
 func TestHTTPConflicts(t *testing.T) {
+	t.Parallel()
 	s, p := open(t, orders.Config{Seed: 23})
 	pairs := make([]rivals, program.Sample(200))
 	for i := range pairs {

@@ -15,6 +15,7 @@ import (
 // TestHTTPKafkaStopped: orders are accepted without Kafka, the health check says
 // what is missing, and everything goes out when Kafka is back.
 func TestHTTPKafkaStopped(t *testing.T) {
+	t.Parallel()
 	s, p := open(t, orders.Config{Seed: 24, Orders: program.Orders(t, 1_000)})
 	requests := httporders.Requests(s.w, "sans-kafka")
 	half := len(requests) / 2
@@ -51,6 +52,7 @@ func TestHTTPKafkaStopped(t *testing.T) {
 // TestHTTPPostgresStopped: without the order database nothing is accepted, by
 // halves neither; orders by Kafka go on, and tracking catches up.
 func TestHTTPPostgresStopped(t *testing.T) {
+	t.Parallel()
 	s, p := open(t, orders.Config{Seed: 25, Orders: program.Orders(t, 1_000)})
 	requests := httporders.Requests(s.w, "sans-postgres")
 	load := s.post(requests, func(int, int) string { return p.Endpoints.HTTP })

@@ -22,6 +22,7 @@ const connections = 24
 // TestHTTPKilled: the process is killed -9 in the middle of orders by HTTP.
 // Each that was accepted crosses once, and no other does.
 func TestHTTPKilled(t *testing.T) {
+	t.Parallel()
 	s, p := open(t, orders.Config{Seed: 21, Orders: program.Orders(t, 2_000)})
 	requests := httporders.Requests(s.w, "tue")
 	var base atomic.Pointer[string]
@@ -53,6 +54,7 @@ func TestHTTPKilled(t *testing.T) {
 // TestHTTPTwoInstances: two instances take orders, also those of one client in
 // turn; one is killed -9, and the other sends what both have accepted.
 func TestHTTPTwoInstances(t *testing.T) {
+	t.Parallel()
 	s, first := open(t, orders.Config{Seed: 22, Orders: program.Orders(t, 2_000)})
 	second := s.serve(t.TempDir())
 	program.Until(t, time.Minute, "both instances have shards of the outbox", func() error {

@@ -21,6 +21,7 @@ import (
 // TestHTTPTimeline: orders come by HTTP and by Kafka at the same time, some of
 // them both ways, and what the API tells of each is what the topics hold.
 func TestHTTPTimeline(t *testing.T) {
+	t.Parallel()
 	s, p := open(t, orders.Config{Seed: 27, Orders: program.Orders(t, 2_000)})
 	requests := httporders.Requests(s.w, "chemin")
 	third := len(requests) / 3

@@ -16,6 +16,7 @@ import (
 // TestMixedOrders: thousands of orders of every kind end as the contract says,
 // and Kafka's own tool shows lag 0.
 func TestMixedOrders(t *testing.T) {
+	t.Parallel()
 	s, _ := open(t, orders.Config{Seed: 1, Orders: program.Orders(t, 10_000)})
 	s.send(0, len(s.w.Orders))
 	s.verify()
@@ -31,6 +32,7 @@ func TestMixedOrders(t *testing.T) {
 // TestKilled: the process is killed -9 again and again in the middle of its
 // work, and everything ends as without kills.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	kills := program.Kills(t, 10)
 	s, p := open(t, orders.Config{Seed: 4, Orders: program.Orders(t, 10_000)})
 	rng := rand.New(rand.NewPCG(4, uint64(kills)))
@@ -56,6 +58,7 @@ func TestKilled(t *testing.T) {
 // TestTwoInstances: two instances share the work; one is killed, the other
 // finishes it; a successor of the first takes over when the second stops.
 func TestTwoInstances(t *testing.T) {
+	t.Parallel()
 	s, first := open(t, orders.Config{Seed: 6, Orders: program.Orders(t, 5_000)})
 	second := s.joined(t.TempDir())
 	half := len(s.w.Orders) / 2

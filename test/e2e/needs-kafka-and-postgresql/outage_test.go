@@ -17,6 +17,7 @@ const outage = 30 * time.Second
 // TestPostgresStopped: without its database the archive waits and says why;
 // orders go on; when the database is back everything is archived once.
 func TestPostgresStopped(t *testing.T) {
+	t.Parallel()
 	s, p := open(t, orders.Config{Seed: 7, Orders: program.Orders(t, 2_000)})
 	third := len(s.w.Orders) / 3
 	s.send(0, third)
@@ -53,6 +54,7 @@ func TestPostgresStopped(t *testing.T) {
 // TestKafkaStopped: without Kafka the process stays alive and says that it is
 // not ready; when Kafka is back it goes on by itself.
 func TestKafkaStopped(t *testing.T) {
+	t.Parallel()
 	s, p := open(t, orders.Config{Seed: 8, Orders: program.Orders(t, 2_000)})
 	half := len(s.w.Orders) / 2
 	before, err := s.progress("stock.verifie")
@@ -100,6 +102,7 @@ func metric(p *program.Process, series string) error {
 
 // TestKafkaKilled: the same when the broker crashes in the middle of the work.
 func TestKafkaKilled(t *testing.T) {
+	t.Parallel()
 	s, p := open(t, orders.Config{Seed: 9, Orders: program.Orders(t, 2_000)})
 	half := len(s.w.Orders) / 2
 	before, err := s.progress("stock.verifie")

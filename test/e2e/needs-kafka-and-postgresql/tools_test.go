@@ -13,6 +13,7 @@ import (
 // TestConsoleTools: what a newcomer does with Apache Kafka's own tools and a
 // PostgreSQL beside `comptoir up`.
 func TestConsoleTools(t *testing.T) {
+	t.Parallel()
 	s := &site{t: t, postgres: testenv.StartPostgres(t)}
 	p := program.Up(t, t.TempDir())
 	s.cfg = invariants.Config{Brokers: p.Endpoints.Kafka, Archive: s.postgres.Addr, Connector: "factures-sink"}
@@ -44,6 +45,7 @@ func TestConsoleTools(t *testing.T) {
 // TestForeignConsumerRefused: a console consumer in a service's group is refused
 // by Kafka and takes no order away.
 func TestForeignConsumerRefused(t *testing.T) {
+	t.Parallel()
 	s, _ := open(t, orders.Config{Seed: 11, Orders: program.Orders(t, 3_000)})
 	half := len(s.w.Orders) / 2
 	s.send(0, half)
