@@ -26,6 +26,9 @@ var imports = map[string][]string{
 	// internal/wire/wiretest checks what stages make of internal/wire.
 	"internal/wire/wiretest": {"streams"},
 
+	// internal/bench/floor is the library without a pipeline on it.
+	"internal/bench/floor": {"streams", "streams/state", "internal/kclient"},
+
 	// internal/demo is the demo's orders and its live view.
 	"internal/demo": {"commerce/event", "internal/..."},
 

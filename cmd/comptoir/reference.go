@@ -34,8 +34,8 @@ func writeCommand(b *strings.Builder, cmd *cobra.Command) {
 	} else {
 		b.WriteString(cmd.Short + ".\n")
 	}
-	if cmd.HasSubCommands() && cmd.HasParent() {
-		return // its commands follow
+	if cmd.HasSubCommands() && cmd.HasParent() && cmd.Example == "" {
+		return // it does nothing itself; its commands follow
 	}
 	if cmd.HasParent() {
 		fmt.Fprintf(b, "\n    %s\n", cmd.UseLine())

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/comptoir/comptoir/internal/bench"
+)
+
+// childEnv makes the tests' program the program itself: `bench` starts processes
+// of it.
+const childEnv = "COMPTOIR_TEST_BENCH_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// The whole command, small: embedded, with the floor beside, by Kafka and by
+// HTTP.
+func TestBench(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	for _, via := range []string{bench.ViaKafka, bench.ViaHTTP} {
+		t.Run(via, func(t *testing.T) {
+			temp := t.TempDir()
+			t.Setenv("TMPDIR", temp)
+			picture := filepath.Join(t.TempDir(), "latency.svg")
+			s := &shell{t: t, environ: []string{childEnv + "=1", "TMPDIR=" + temp}}
+			res := s.runContext(t.Context(), "", "bench", "--orders", "300", "--rate", "200", "--duration", "500ms", "--rounds", "2", "--floor", "--via", via, "--svg", picture, "-o", "json")
+			if res.code != exitOK {
+				t.Fatalf("exit code %d\n%s", res.code, res.err)
+			}
+			r, err := bench.Decode(strings.NewReader(res.out))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Rounds) != 2 || len(r.Notes) > 0 || r.Comptoir == "" || r.Settings.Sync != "interval" {
+				t.Fatalf("report %+v", r)
+			}
+			for _, round := range r.Rounds {
+				for _, m := range []*bench.Measured{&round.Measured, round.Floor} {
+					// An order writes nine public records and more, with markers; the floor
+					// at least 15.
+					c := m.Saturation.Cost
+					if m.Saturation.Orders != 300 || m.Saturation.PerSecond <= 0 || c.Records < 10 || c.Records > 200 || c.Bytes < 500 || c.CPUMicros <= 0 {
+						t.Errorf("saturation %+v", m.Saturation)
+					}
+					l := m.Rates[0]
+					if l.Rate != 200 || l.Orders != 100 || !(0 < l.Whole.P50 && l.Whole.P50 <= l.Whole.P99 && l.Whole.P99 <= l.Whole.Max) {
+						t.Errorf("latency %+v", l)
+					}
+				}
+				l := round.Rates[0]
+				var to []string
+				var sum float64
+				for _, h := range l.Hops {
+					to, sum = append(to, h.To), sum+h.Took.Max
+				}
+				if want := []string{"commandes.ecommerce", "stock.verifie", "paiement-accepte", "factures.ecommerce", "notifications.clients", bench.HopRead}; !slices.Equal(to, want) {
+					t.Errorf("hops %v", to)
+				}
+				if sum < l.Whole.Max {
+					t.Errorf("the longest hops make %v ms, and the longest order took %v", sum, l.Whole.Max)
+				}
+				if (l.Answer != nil) != (via == bench.ViaHTTP) || l.Answer != nil && (l.Answer.P50 <= 0 || l.Answer.P50 > l.Whole.P50) {
+					t.Errorf("answer %+v", l.Answer)
+				}
+				if round.Floor.Rates[0].Hops != nil {
+					t.Error("the floor has hops")
+				}
+			}
+			if !strings.Contains(res.err, "round 2: ") {
+				t.Errorf("progress:\n%s", res.err)
+			}
+			if svg, err := os.ReadFile(picture); err != nil || !strings.HasPrefix(string(svg), "<svg ") {
+				t.Errorf("picture: %v %.80s", err, svg)
+			}
+			if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v %v", left, err)
+			}
+		})
+	}
+}
+
+// A process that is killed under load comes back under its addresses, and no
+// order is lost.
+func TestBenchKill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a process")
+	}
+	s := &shell{t: t, environ: []string{childEnv + "=1"}}
+	r := s.runContext(t.Context(), "", "bench", "--orders", "0", "--rate", "0", "--rounds", "1", "--duration", "1s", "--kill")
+	if r.code != exitOK || !strings.Contains(r.out, "longest wait after a kill") || !strings.Contains(r.err, "kill -9") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A running system is asked for its consent, and measured without being stopped.
+func TestBenchRunning(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a process")
+	}
+	dir := filepath.Join(t.TempDir(), "shop")
+	shop := &benchProcesses{environ: []string{childEnv + "=1"}}
+	if err := shop.start(t.Context(), []string{"up", "--data-dir", dir, "--kafka", "127.0.0.1:0"}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := shop.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := &shell{t: t, environ: []string{childEnv + "=1"}}
+	args := []string{"bench", "--data-dir", dir, "--orders", "100", "--rate", "0", "--rounds", "1", "-o", "json"}
+	s.fails(exitUsage, []string{"BENCH-", "--yes", shop.all[0].endpoints.Kafka}, "", args...)
+	r := s.runContext(t.Context(), "", append(args, "--yes")...)
+	report, err := bench.Decode(strings.NewReader(r.out))
+	if r.code != exitOK || err != nil {
+		t.Fatalf("%v %+v", err, r)
+	}
+	if m := report.Rounds[0]; m.Saturation.Cost.CPUMicros <= 0 || m.PeakRSS != 0 || report.Settings.Target != "running" {
+		t.Errorf("report %s", r.out)
+	}
+	if err := shop.all[0].Ended(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBenchUsage(t *testing.T) {
+	s := &shell{t: t}
+	for _, tc := range []struct {
+		words []string
+		args  []string
+	}{
+		{[]string{"--rounds"}, []string{"--rounds", "0"}},
+		{[]string{"nothing to measure"}, []string{"--orders", "0", "--rate", "0"}},
+		{[]string{"--rate"}, []string{"--rate", "-5"}},
+		{[]string{"--rate"}, []string{"--rate", "0,5"}},
+		{[]string{"kafka, http"}, []string{"--via", "mail"}},
+		{[]string{"commit, interval"}, []string{"--sync", "never"}},
+		{[]string{"--sync"}, []string{"--sync", "commit", "--brokers", "x:1"}},
+		{[]string{"--brokers"}, []string{"--instances", "1"}},
+		{[]string{"--api"}, []string{"--instances", "1", "--brokers", "x:1", "--api", "http://x"}},
+		{[]string{"--instances"}, []string{"--brokers", "x:1", "--database", "postgres://x"}},
+		{[]string{"--kill", "--instances"}, []string{"--brokers", "x:1", "--kill"}},
+		{[]string{"--svg"}, []string{"--rate", "0", "--svg", "x"}},
+		{[]string{"--yes"}, []string{"--brokers", "x:1"}},
+		{[]string{"B.json"}, []string{"compare", "a"}},
+	} {
+		s.fails(exitUsage, tc.words, "", append([]string{"bench"}, tc.args...)...)
+	}
+}
+
+func TestBenchCompare(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, perSecond ...float64) string {
+		t.Helper()
+		r := bench.Report{Format: 1, Begun: time.Unix(0, 0).UTC()}
+		for _, v := range perSecond {
+			r.Rounds = append(r.Rounds, bench.Round{Measured: bench.Measured{Saturation: &bench.Saturation{Orders: 1, PerSecond: v}}})
+		}
+		b, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	slow, fast, other := write("slow", 100, 110, 105), write("fast", 200, 220, 210), write("other", 90, 200, 300)
+	s := &shell{t: t}
+	if out := s.ok("", "bench", "compare", slow, fast); !strings.Contains(out, "2.00  better") {
+		t.Errorf("faster:\n%s", out)
+	}
+	r := s.run("", "bench", "compare", fast, slow)
+	if r.code != exitFailure || !strings.Contains(r.out, "0.50  worse") || !strings.Contains(r.err, "worse: throughput") {
+		t.Errorf("slower: %+v", r)
+	}
+	if out := s.ok("", "bench", "compare", fast, other); !strings.Contains(out, "not distinguishable") {
+		t.Errorf("noise:\n%s", out)
+	}
+	var all []bench.Comparison
+	s.json(&all, "bench", "compare", slow, fast)
+	if len(all) == 0 || all[0].ID != "throughput" || all[0].Verdict != bench.Better || all[0].Chance != 0.1 {
+		t.Errorf("-o json: %+v", all)
+	}
+	empty := filepath.Join(dir, "empty")
+	if err := os.WriteFile(empty, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.fails(exitFailure, []string{empty, "no report of bench"}, "", "bench", "compare", slow, empty)
+	s.fails(exitNotFound, []string{"nowhere"}, "", "bench", "compare", slow, filepath.Join(dir, "nowhere"))
+}

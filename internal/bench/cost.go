@@ -1,0 +1,165 @@
+package bench
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// written is how much stands in one topic.
+type written struct{ records, bytes int64 }
+
+// spending is what was spent up to a moment.
+type spending struct {
+	topics map[string]written
+	sized  bool    // the cluster tells the sizes of its logs
+	cpu    float64 // seconds of all processes; below 0: not known
+}
+
+// spent reads what was spent until now.
+func (b *bench) spent(ctx context.Context) (spending, error) {
+	s := spending{topics: map[string]written{}, cpu: -1}
+	listed, err := b.adm.ListTopicsWithInternal(ctx)
+	if err != nil {
+		return s, fmt.Errorf("topics: %w", err)
+	}
+	ends, err := b.adm.ListEndOffsets(ctx, listed.Names()...)
+	if err != nil {
+		return s, fmt.Errorf("ends of the topics: %w", err)
+	}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Err == nil {
+			w := s.topics[o.Topic]
+			w.records += o.Offset
+			s.topics[o.Topic] = w
+		}
+	})
+	if dirs, err := b.adm.DescribeAllLogDirs(ctx, nil); err == nil { // a cluster may refuse it
+		dirs.Each(func(d kadm.DescribedLogDir) {
+			s.sized = s.sized || d.Err == nil
+			d.Topics.Each(func(p kadm.DescribedLogDirPartition) {
+				w := s.topics[p.Topic]
+				w.bytes += p.Size
+				s.topics[p.Topic] = w
+			})
+		})
+	}
+	if len(b.Metrics) == 0 {
+		return s, nil
+	}
+	s.cpu = 0
+	for _, url := range b.Metrics {
+		v, err := metric(ctx, url+"/metrics", "process_cpu_seconds_total")
+		if err != nil {
+			return s, err
+		}
+		s.cpu += v
+	}
+	return s, nil
+}
+
+// since is what n orders cost between two moments.
+func (s spending) since(before spending, n int) Cost {
+	var c Cost
+	for topic, now := range s.topics {
+		was := before.topics[topic]
+		t := TopicCost{Topic: topic, Records: float64(now.records-was.records) / float64(n)}
+		if s.sized && before.sized {
+			// A log that was compacted or cut meanwhile says nothing.
+			t.Bytes = max(0, float64(now.bytes-was.bytes)/float64(n))
+		}
+		if t.Records <= 0 && t.Bytes == 0 {
+			continue
+		}
+		c.Records += t.Records
+		c.Bytes += t.Bytes
+		c.Topics = append(c.Topics, t)
+	}
+	slices.SortFunc(c.Topics, func(x, y TopicCost) int {
+		return cmp.Or(cmp.Compare(y.Records, x.Records), cmp.Compare(x.Topic, y.Topic))
+	})
+	if s.cpu >= 0 && before.cpu >= 0 {
+		c.CPUMicros = (s.cpu - before.cpu) * 1e6 / float64(n)
+	}
+	return c
+}
+
+// metric reads one value without labels from a page of metrics.
+func metric(ctx context.Context, url, name string) (float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("metrics: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("metrics: %s answers %s", url, resp.Status)
+	}
+	lines := bufio.NewScanner(io.LimitReader(resp.Body, 16<<20))
+	for lines.Scan() {
+		if v, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			return strconv.ParseFloat(v, 64)
+		}
+	}
+	return 0, errors.Join(lines.Err(), fmt.Errorf("metrics: %s has no %s", url, name))
+}
+
+// forgetPeak makes the peak of memory begin anew, where the system can.
+func (b *bench) forgetPeak() {
+	if b.PIDs == nil {
+		return
+	}
+	for _, pid := range b.PIDs() {
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0) // Linux; without it the peak is of the whole run
+	}
+}
+
+// peak is the most memory that one of the processes held, in bytes; 0 if the
+// system does not tell.
+func (b *bench) peak() (most int64) {
+	if b.PIDs == nil {
+		return 0
+	}
+	for _, pid := range b.PIDs() {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(status)) {
+			if v, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+				kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(v), " kB"), 10, 64)
+				if err == nil {
+					most = max(most, kb<<10)
+				}
+			}
+		}
+	}
+	return most
+}
+
+// version is what the cluster says it is.
+func (b *bench) version(ctx context.Context) string {
+	all, err := b.adm.ApiVersions(ctx)
+	if err != nil {
+		return ""
+	}
+	for _, v := range all.Sorted() {
+		if v.Err == nil {
+			return v.VersionGuess()
+		}
+	}
+	return ""
+}

@@ -1,0 +1,93 @@
+package bench
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// Figure is one number of a run, with its value of each round.
+type Figure struct {
+	ID   string
+	Unit string
+	// More is better; otherwise less is.
+	More bool
+	// Main figures decide whether a run is worse than another; of the others
+	// there are so many that some differ by chance.
+	Main   bool
+	Values []float64
+}
+
+// Median of the rounds.
+func (f Figure) Median() float64 { return median(f.Values) }
+
+// Range of the rounds.
+func (f Figure) Range() (least, most float64) { return slices.Min(f.Values), slices.Max(f.Values) }
+
+// Figures are all of a report, in an order that is always the same. None is
+// without values; of a phase that some rounds do not have, there are fewer.
+func (r *Report) Figures() []Figure {
+	var out []Figure
+	at := map[string]int{}
+	add := func(f Figure, v float64) {
+		i, ok := at[f.ID]
+		if !ok {
+			i = len(out)
+			at[f.ID] = i
+			out = append(out, f)
+		}
+		out[i].Values = append(out[i].Values, v)
+	}
+	for n, round := range r.Rounds {
+		measured(add, "", &round.Measured, n == 0)
+		if k := round.Kill; k != nil {
+			add(Figure{ID: "longest wait after a kill", Unit: "s", Main: true}, k.LongestWait)
+			add(Figure{ID: "longest standstill after a kill", Unit: "s"}, k.LongestGap)
+		}
+		if round.Floor != nil {
+			measured(add, "floor, ", round.Floor, n == 0)
+		}
+	}
+	return out
+}
+
+// measured adds what one round found.
+func measured(add func(Figure, float64), of string, m *Measured, cold bool) {
+	is := of == ""
+	if s := m.Saturation; s != nil {
+		add(Figure{ID: of + "throughput", Unit: "orders/s", More: true, Main: is}, s.PerSecond)
+		if cold && s.FirstPerSecond > 0 {
+			add(Figure{ID: of + "throughput of the first 20,000", Unit: "orders/s", More: true, Main: is}, s.FirstPerSecond)
+		}
+		if s.Cost.CPUMicros > 0 {
+			add(Figure{ID: of + "CPU per order", Unit: "µs", Main: is}, s.Cost.CPUMicros)
+		}
+		add(Figure{ID: of + "records per order", Unit: "records", Main: is}, s.Cost.Records)
+		if s.Cost.Bytes > 0 {
+			add(Figure{ID: of + "bytes per order", Unit: "bytes", Main: is}, s.Cost.Bytes)
+		}
+		add(Figure{ID: of + "from the last notification to rest", Unit: "s"}, s.RestSeconds)
+	}
+	if m.PeakRSS > 0 {
+		add(Figure{ID: of + "peak memory", Unit: "MB", Main: is}, float64(m.PeakRSS)/1e6)
+	}
+	for _, l := range m.Rates {
+		at := of + "at " + strconv.FormatFloat(l.Rate, 'g', -1, 64) + "/s"
+		spread := func(what string, q Quantiles, main bool) {
+			for _, p := range []struct {
+				name string
+				v    float64
+				main bool
+			}{{"p50", q.P50, main}, {"p90", q.P90, false}, {"p99", q.P99, main}, {"p99.9", q.P999, false}, {"max", q.Max, false}} {
+				add(Figure{ID: fmt.Sprintf("%s%s, %s", at, what, p.name), Unit: "ms", Main: p.main}, p.v)
+			}
+		}
+		spread("", l.Whole, is)
+		if l.Answer != nil {
+			spread(", answer", *l.Answer, false)
+		}
+		for _, h := range l.Hops {
+			spread(", to "+h.To, h.Took, false)
+		}
+	}
+}
