@@ -9,11 +9,11 @@ STATICCHECK := v0.8.2
 FUZZTIME    ?= 5s
 
 # Packages with tests on real servers, and the others' trees, where a race can hide.
-REAL = $$(grep -rlE --include='*_test.go' 'COMPTOIR_TEST_|test/testenv' . | xargs -r -n 1 dirname | sort -u)
+REAL = $$(grep -rlE --include='*_test.go' 'COMPTOIR_TEST_|test/testenv' . | xargs -r -n 1 dirname | grep -v '^./test/crash$$' | sort -u)
 RACE = $$(go list ./... | grep -v '/test/e2e')
 STEP = @printf '\n== %s\n'
 
-.PHONY: help build test check fmt vet lint generate race fuzz bench e2e nightly clean
+.PHONY: help build test check fmt vet lint generate race fuzz bench e2e crash nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r t d; do printf '  %-10s %s\n' "$$t" "$$d"; done
@@ -68,6 +68,9 @@ bench: ## every benchmark
 e2e: ## tests on real Apache Kafka and PostgreSQL, which test/servers starts; a left-out test is a failure
 	$(STEP) 'tests on real Apache Kafka and PostgreSQL'
 	CI=true test/servers/with go test -count=1 -p 1 -timeout 20m $(REAL)
+
+crash: ## the long crash matrix: instances, brokers, PostgreSQL and network, killed, stopped, filled up
+	CI=true COMPTOIR_CRASH_LONG=1 COMPTOIR_TEST_SERVERS=$(CURDIR)/test/servers go test ./test/crash -run TestMatrix -count=1 -v -timeout 60m
 
 nightly: ## check, longer: fuzzing, more orders and kills, the race detector on all of it
 	@$(MAKE) check

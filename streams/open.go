@@ -171,7 +171,7 @@ func (w *worker) open(ctx context.Context, o *opening) error {
 	if o.producers {
 		// First, since this settles what our last transaction left open.
 		var err error
-		if o.prod, err = openProducers(ctx, w.cfg, w.instance()); err != nil {
+		if o.prod, err = openProducers(ctx, w.cfg, w.instance(), w.fetch); err != nil {
 			return err
 		}
 	}

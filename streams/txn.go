@@ -50,13 +50,10 @@ func (p *producers) close() {
 }
 
 // openProducers makes both, taking over their ids: whatever a predecessor left
-// open is aborted, or was committed, when it returns, in the topics too.
-func openProducers(ctx context.Context, cfg Config, name string) (p producers, err error) {
-	probe, err := cfg.Kafka.New()
-	if err != nil {
-		return p, err
-	}
-	defer probe.Close()
+// open is aborted, or was committed, when it returns, in the topics too. probe
+// asks the questions: a client that has been at work for a while knows which
+// brokers are there.
+func openProducers(ctx context.Context, cfg Config, name string, probe *kgo.Client) (p producers, err error) {
 	version, err := kclient.TransactionVersion(ctx, probe)
 	if err != nil {
 		return p, err

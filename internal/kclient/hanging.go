@@ -45,6 +45,11 @@ type Hanging struct {
 // replaced after 32,767 transactions, and one that hangs then is not seen.
 func EndHanging(ctx context.Context, cl *kgo.Client, h Hanging, log *slog.Logger) error {
 	adm := kadm.NewClient(cl)
+	// A new client knows addresses only, of which one may be away, and franz-go
+	// looks for a coordinator once. From here on it asks brokers that are there.
+	if _, err := adm.BrokerMetadata(ctx); err != nil {
+		return fmt.Errorf("brokers: %w", err)
+	}
 	txn, err := ended(ctx, cl, adm, h.ID)
 	if err != nil || txn.ProducerID < 0 {
 		return unlessUnable(err, "describe transaction", h.ID, log)

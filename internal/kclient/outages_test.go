@@ -3,9 +3,13 @@ package kclient
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -57,5 +61,30 @@ func TestGroupPartition(t *testing.T) {
 		if got := groupPartition(group, 50); got != want {
 			t.Errorf("%q: %d, want %d", group, got, want)
 		}
+	}
+}
+
+// TestEndHangingWithoutABroker: one of the addresses does not answer.
+func TestEndHangingWithoutABroker(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	away, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = away.Close()
+	for i := range 8 {
+		cl, err := Config{Brokers: []string{away.Addr().String(), c.ListenAddrs()[0]}}.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := Hanging{ID: fmt.Sprint("id-", i), Topics: []string{"t"}}
+		if err := EndHanging(t.Context(), cl, h, slog.New(slog.DiscardHandler)); err != nil {
+			t.Errorf("client %d: %v", i, err)
+		}
+		cl.Close()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -15,12 +16,12 @@ const (
 	SuppliesTopic = "stock.approvisionnements"
 )
 
-// NewClient opens a client that produces as any careful producer does: all
+// NewClient opens a client of the brokers, host:port,…, that produces as any careful producer does: all
 // acknowledgements, idempotent, Kafka's murmur2 partitioner, records without
 // key spread over the partitions. It reads committed records only.
 func NewClient(brokers string, opts ...kgo.Opt) (*kgo.Client, error) {
 	return kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(brokers),
+		kgo.SeedBrokers(strings.Split(brokers, ",")...),
 		kgo.ClientID("comptoir-test"),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),

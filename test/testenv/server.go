@@ -17,6 +17,8 @@ import (
 type Server struct {
 	// Addr is how to reach it: host:port of Kafka, URL of a PostgreSQL database.
 	Addr string
+	// Disk holds its data, if it was asked for by OnDisk and could be made.
+	Disk *Disk
 
 	t      testing.TB
 	script string
@@ -24,17 +26,26 @@ type Server struct {
 	port   int
 }
 
+// Option changes how a server is started.
+type Option func(*Server)
+
+// OnDisk gives the server a file system of its own, which the test can fill. A
+// machine that does not allow it leaves Server.Disk nil.
+func OnDisk(megabytes int) Option {
+	return func(s *Server) { s.Disk = NewDisk(s.t, s.dir, megabytes) }
+}
+
 // StartKafka starts a real Apache Kafka of the test's own, without topics.
-func StartKafka(t testing.TB) *Server {
+func StartKafka(t testing.TB, opts ...Option) *Server {
 	t.Helper()
-	return startServer(t, "kafka")
+	return newServer(t, "kafka", freePorts(t), opts).started()
 }
 
 // StartPostgres starts a real PostgreSQL of the test's own, with an empty
 // database "ecommerce" and the user postgres with password postgres.
-func StartPostgres(t testing.TB) *Server {
+func StartPostgres(t testing.TB, opts ...Option) *Server {
 	t.Helper()
-	return startServer(t, "postgres")
+	return newServer(t, "postgres", freePorts(t), opts).started()
 }
 
 // Start starts a server that was stopped or killed, at the same address.
@@ -54,6 +65,22 @@ func (s *Server) Kill() {
 	s.t.Helper()
 	s.run("stop", s.dir, "--kill")
 }
+
+// Pause stops all its processes where they stand (SIGSTOP): to others the
+// server is there and does not answer.
+func (s *Server) Pause() {
+	s.t.Helper()
+	s.run("pause", s.dir)
+}
+
+// Resume lets a paused server go on.
+func (s *Server) Resume() {
+	s.t.Helper()
+	s.run("resume", s.dir)
+}
+
+// Running says whether it runs: a server may end by itself, when its disk is full.
+func (s *Server) Running() bool { return exec.Command(s.script, "running", s.dir).Run() == nil }
 
 // Port is the TCP port it listens on.
 func (s *Server) Port() int { return s.port }
@@ -75,45 +102,84 @@ func scripts(t testing.TB) string {
 	return need(t, servers, "real servers started by the scripts named")
 }
 
-func startServer(t testing.TB, name string) *Server {
+// newServer prepares a server's folder and its end.
+func newServer(t testing.TB, name string, port int, opts []Option) *Server {
 	t.Helper()
 	script := filepath.Join(scripts(t), name)
 	dir, err := os.MkdirTemp("", "comptoir-"+name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// PostgreSQL runs as another user, who must be able to pass.
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{t: t, script: script, dir: filepath.Join(dir, name), port: freePorts(t)}
 	t.Cleanup(func() {
-		if out, err := exec.Command(script, "stop", s.dir, "--kill").CombinedOutput(); err != nil {
-			t.Errorf("stop %s: %v: %s", name, err, out)
-		}
 		if t.Failed() {
-			t.Logf("the log of %s is kept in %s", name, s.dir)
+			t.Logf("the log of %s is kept in %s", name, dir)
 			return
 		}
 		_ = os.RemoveAll(dir)
 	})
-	s.Addr = s.run("start", s.dir, "--port", strconv.Itoa(s.port))
+	return newServerIn(t, script, dir, name, port, opts)
+}
+
+func newServerIn(t testing.TB, script, dir, name string, port int, opts []Option) *Server {
+	t.Helper()
+	// PostgreSQL runs as another user, who must be able to pass.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, script: script, dir: filepath.Join(dir, name), port: port}
+	for _, o := range opts {
+		o(s)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command(script, "stop", s.dir, "--kill").CombinedOutput(); err != nil {
+			t.Errorf("stop %s: %v: %s", name, err, out)
+		}
+		if t.Failed() && s.Disk != nil {
+			s.keepLog()
+		}
+	})
 	return s
 }
 
-// run calls the script and returns the last line it printed. The script closes
-// what it inherited before it starts a daemon, so Output does not wait for it.
+// keepLog saves the log from a disk that is about to go.
+func (s *Server) keepLog() {
+	log, err := os.ReadFile(filepath.Join(s.dir, "log"))
+	if err == nil {
+		err = os.WriteFile(s.dir+".log", log, 0o644)
+	}
+	if err != nil {
+		s.t.Logf("its log is lost: %v", err)
+	}
+}
+
+func (s *Server) started(args ...string) *Server {
+	s.t.Helper()
+	s.Addr = s.run(append([]string{"start", s.dir, "--port", strconv.Itoa(s.port)}, args...)...)
+	return s
+}
+
+// run calls the script and returns the last line it printed.
 func (s *Server) run(args ...string) string {
 	s.t.Helper()
+	last, err := s.try(args...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return last
+}
+
+// try is run for a goroutine that is not the test's. The script closes what it
+// inherited before it starts a daemon, so Output does not wait for it.
+func (s *Server) try(args ...string) (string, error) {
 	cmd := exec.Command(s.script, args...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		s.t.Fatalf("%s %s: %v: %s", filepath.Base(s.script), strings.Join(args, " "), err, stderr.String())
+		return "", fmt.Errorf("%s %s: %w: %s", filepath.Base(s.script), strings.Join(args, " "), err, stderr.String())
 	}
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	return lines[len(lines)-1]
+	return lines[len(lines)-1], nil
 }
 
 // Ports from firstPort on are outside of the range from which the system hands
@@ -134,16 +200,28 @@ var (
 // freePorts finds two free ports in a row.
 func freePorts(t testing.TB) int {
 	t.Helper()
+	return freeRow(t, 1)
+}
+
+// freeRow finds free ports in a row, so many pairs.
+func freeRow(t testing.TB, pairs int) int {
+	t.Helper()
 	portsMu.Lock()
 	defer portsMu.Unlock()
-	for range portPairs {
+	run := 0
+	for range 2 * portPairs {
 		port := firstPort + 2*(nextPair%portPairs)
-		nextPair++
-		if free(port) && free(port+1) {
-			return port
+		if nextPair++; port == firstPort {
+			run = 0 // begun anew at the first
+		}
+		if run++; !free(port) || !free(port+1) {
+			run = 0
+		}
+		if run == pairs {
+			return port - 2*(pairs-1)
 		}
 	}
-	t.Fatalf("no two free ports in a row between %d and %d", firstPort, firstPort+2*portPairs)
+	t.Fatalf("no %d free ports in a row between %d and %d", 2*pairs, firstPort, firstPort+2*portPairs)
 	return 0
 }
 

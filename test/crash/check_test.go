@@ -1,0 +1,116 @@
+package crash
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/comptoir/comptoir/test/httporders"
+	"github.com/comptoir/comptoir/test/invariants"
+	"github.com/comptoir/comptoir/test/orders"
+	"github.com/comptoir/comptoir/test/program"
+)
+
+// checked is a deployment's whole past, which is checked again after each cell.
+type checked struct {
+	cfg       invariants.Config
+	database  string
+	workloads []*orders.Workload
+	requests  []httporders.Request
+	answers   []httporders.Answer
+	direct    int
+}
+
+// add notes what a load has sent.
+func (c *checked) add(l *load, answers []httporders.Answer) {
+	c.workloads = append(c.workloads, l.kafka, l.http)
+	c.requests = append(c.requests, l.requests...)
+	c.answers = append(c.answers, answers...)
+	c.direct += len(l.kafka.Orders)
+}
+
+// complaints returns what does not hold, once all is at rest, and notes how long
+// an order of the cell waited.
+func (c *checked) complaints(ctx context.Context, a *attempt) (complaints []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	if err := invariants.Settle(ctx, c.cfg); err != nil {
+		return nil, err
+	}
+	h, err := invariants.Load(ctx, c.cfg)
+	if err != nil {
+		return nil, err
+	}
+	report := h.Check()
+	for _, v := range report.Violations {
+		complaints = append(complaints, v.String())
+	}
+	for _, w := range c.workloads {
+		complaints = append(complaints, report.Compare(w)...)
+	}
+	complaints = append(complaints, httporders.Check(c.requests, c.answers, h, c.direct)...)
+	waited, spent := longest(h, a.log.Time)
+	a.log.Longest = float64(waited.Milliseconds()) / 1000
+	a.note("longest: %s", spent)
+	return complaints, nil
+}
+
+// verify ends a cell: the load is let out, everything is well again, and
+// everything that was promised holds.
+func (r *round) verify(a *attempt, l *load) {
+	r.t.Helper()
+	f := r.fleet
+	answers, err := l.end()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	f.whole()
+	for _, in := range f.members {
+		program.Until(r.t, patience, "the outbox is empty", func() error { return drained(in.Process) })
+	}
+	f.checked.add(l, answers)
+	a.log.Orders = len(l.kafka.Orders) + len(l.requests)
+	complaints, err := f.checked.complaints(r.t.Context(), a)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.complain(complaints)
+	r.audit(a, "--brokers", f.checked.cfg.Brokers, "--database", f.checked.database, "--archive", f.checked.cfg.Archive)
+}
+
+// complain fails the test with a few complaints.
+func (r *round) complain(complaints []string) {
+	r.t.Helper()
+	const few = 20
+	for _, text := range complaints[:min(len(complaints), few)] {
+		r.t.Error(text)
+	}
+	if len(complaints) > few {
+		r.t.Errorf("and %d more", len(complaints)-few)
+	}
+}
+
+// audit runs the auditor that comes with the product.
+func (r *round) audit(a *attempt, where ...string) {
+	r.t.Helper()
+	begun := time.Now()
+	stdout, stderr, code := program.Command(r.t, "", append([]string{"audit", "--wait", "1m"}, where...)...)
+	if code != 0 {
+		r.t.Errorf("comptoir audit ends with %d: %s\n%s", code, clip(stderr), clip(stdout))
+	}
+	a.note("audit took %.1f s", time.Since(begun).Seconds())
+}
+
+func clip(text string) string {
+	text = strings.TrimSpace(text)
+	return text[:min(len(text), 6000)]
+}
+
+func drained(p *program.Process) error {
+	pending, err := sum(p, "comptoir_outbox_pending")
+	if err == nil && pending != 0 {
+		err = fmt.Errorf("%v messages are pending", pending)
+	}
+	return err
+}

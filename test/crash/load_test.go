@@ -1,0 +1,184 @@
+package crash
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/comptoir/comptoir/test/httporders"
+	"github.com/comptoir/comptoir/test/invariants"
+	"github.com/comptoir/comptoir/test/orders"
+	"github.com/comptoir/comptoir/test/program"
+)
+
+// The load: moderate, since two cores carry three brokers and three instances.
+const (
+	byKafka     = 40 // records a second
+	byHTTP      = 20 // requests a second
+	connections = 12
+)
+
+// load is mixed orders on their way in, by Kafka and by HTTP.
+type load struct {
+	r        *round
+	kafka    *orders.Workload
+	http     *orders.Workload
+	requests []httporders.Request
+	posting  *httporders.Load
+	sent     atomic.Int64
+	produced chan struct{}
+	err      error // of producing; valid after produced
+}
+
+// begin starts to send orders for so long. bases are the APIs that take them.
+func (r *round) begin(a *attempt, d time.Duration, brokers string, bases []*atomic.Pointer[string]) *load {
+	r.t.Helper()
+	seconds := int(d / time.Second)
+	// No two cells of a round have ids in common, nor do rounds of near seeds.
+	ids := 1 + r.seed%2000*400 + 2*uint64(a.number)
+	l := &load{
+		r: r, produced: make(chan struct{}),
+		kafka: orders.Generate(orders.Config{Seed: ids, Orders: byKafka * seconds}),
+		http:  orders.Generate(orders.Config{Seed: ids + 1, Orders: byHTTP * seconds}),
+	}
+	l.requests = httporders.Requests(l.http, fmt.Sprint("crash-", ids))
+	ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Minute)
+	client, err := orders.NewClient(brokers)
+	if err != nil {
+		cancel()
+		r.t.Fatal(err)
+	}
+	begun := time.Now()
+	go func() {
+		defer close(l.produced)
+		defer client.Close()
+		if l.err = orders.Produce(ctx, client, orders.SuppliesTopic, supplies(l.kafka, ids)); l.err != nil {
+			return
+		}
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for all := l.kafka.Orders; len(all) > 0; {
+			due := int(time.Since(begun).Seconds()*byKafka) - int(l.sent.Load())
+			if due = min(due, len(all)); due > 0 {
+				if l.err = orders.Produce(ctx, client, orders.OrdersTopic, all[:due]); l.err != nil {
+					return
+				}
+				all = all[due:]
+				l.sent.Add(int64(due))
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				l.err = ctx.Err()
+				return
+			}
+		}
+	}()
+	l.posting = httporders.Start(ctx, l.requests, httporders.Config{Connections: connections, Target: func(n, try int) string {
+		if try == 0 {
+			select {
+			case <-time.After(time.Until(begun.Add(time.Second * time.Duration(n) / byHTTP))):
+			case <-ctx.Done():
+			}
+		}
+		return *bases[(n+try)%len(bases)].Load()
+	}})
+	r.t.Cleanup(func() {
+		cancel()
+		<-l.produced
+		_, _ = l.posting.Wait() // nothing outlives the test
+	})
+	return l
+}
+
+// supplies are those of the workload, and a few pieces of what is scarce.
+func supplies(w *orders.Workload, ids uint64) []orders.Record {
+	list := w.Supplies
+	for _, p := range w.Products {
+		if p.Stock < 1000 && p.Stock > 1 {
+			list = append(list, orders.Record{Kind: "scarce supply", Key: []byte(p.ID),
+				Value: fmt.Appendf(nil, `{"id":"RARE-%d","id_produit":%s,"quantite":3}`, ids, orders.ID(p.ID))})
+		}
+	}
+	return list
+}
+
+// reach returns once some share of the orders, drawn from the seed, was sent.
+func (l *load) reach(a *attempt, least, most float64) {
+	l.r.t.Helper()
+	share := least + a.rng.Float64()*(most-least)
+	want := int64(share * float64(len(l.kafka.Orders)))
+	program.Until(l.r.t, patience, fmt.Sprintf("%d orders are sent", want), func() error {
+		if got := l.sent.Load(); got < want {
+			return fmt.Errorf("%d", got)
+		}
+		return nil
+	})
+}
+
+// under says that a fault came in the middle of the load, not after it.
+func (l *load) under() {
+	l.r.t.Helper()
+	select {
+	case <-l.produced:
+		l.r.t.Error("all orders had been sent before the fault")
+	default:
+	}
+}
+
+// end returns once everything is sent and answered.
+func (l *load) end() (answers []httporders.Answer, err error) {
+	<-l.produced
+	answers, err = l.posting.Wait()
+	if l.err != nil {
+		return answers, fmt.Errorf("orders by Kafka: %w", l.err)
+	}
+	if err != nil {
+		return answers, fmt.Errorf("orders by HTTP were not all answered: %w", err)
+	}
+	return answers, nil
+}
+
+// way is the topics of an order's way, in their order.
+var way = []string{"stock.verifie", "paiement-accepte", "factures.ecommerce", "notifications.clients"}
+
+// longest is how long an order that was sent since begun waited for its
+// notification, at most, and how that time was spent.
+func longest(h *invariants.History, begun time.Time) (longest time.Duration, spent string) {
+	reached := map[string]map[string]time.Time{} // order id, topic
+	for _, topic := range way {
+		for _, r := range h.Topics[topic] {
+			for _, header := range r.Headers {
+				if id := string(header.Value); header.Key == "comptoir-order" && r.Time.After(begun) {
+					if reached[id] == nil {
+						reached[id] = map[string]time.Time{}
+					}
+					reached[id][topic] = r.Time
+				}
+			}
+		}
+	}
+	seen := map[string]bool{}
+	for _, r := range h.Topics[orders.OrdersTopic] {
+		if r.Time.Before(begun) {
+			continue
+		}
+		id := orders.Judge(r.Key, r.Value, r.Time).ID
+		at, ok := reached[id]["notifications.clients"]
+		if !ok || seen[id] {
+			continue
+		}
+		seen[id] = true
+		if waited := at.Sub(r.Time); waited > longest {
+			longest = waited
+			spent = fmt.Sprintf("order %s at %s, then", id, r.Time.Format(time.TimeOnly))
+			for _, topic := range way {
+				if at, ok := reached[id][topic]; ok {
+					spent += fmt.Sprintf(" %s +%.1f", topic, at.Sub(r.Time).Seconds())
+				}
+			}
+		}
+	}
+	return longest, spent
+}
