@@ -57,7 +57,7 @@ var imports = map[string][]string{
 	// What checks from outside takes nothing from what it checks.
 	"test/...": {"test/..."},
 	// test/bench measures a whole node, the floor under it, and full databases.
-	"test/bench": {"node", "broker", "commerce/event", "commerce/orderdb", "streams", "streams/state", "internal/kclient", "test/..."},
+	"test/bench": {"node", "broker", "commerce/event", "commerce/orderdb", "internal/bench/floor", "internal/kclient", "test/..."},
 	"":           {},
 }
 
