@@ -9,6 +9,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/comptoir/comptoir/internal/web"
 )
 
 // HTTP makes a server span of each request that next serves: of those with a
@@ -40,7 +42,7 @@ func (t *Tracer) serve(next http.Handler, w http.ResponseWriter, r *http.Request
 	name, attributes := describe(r)
 	ctx, span := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attributes...))
 	r = r.WithContext(ctx)
-	rec := &recorder{ResponseWriter: w}
+	rec := &web.Recorder{ResponseWriter: w}
 	answered := false
 	defer func() {
 		if _, route, ok := strings.Cut(r.Pattern, " "); ok {
@@ -52,18 +54,15 @@ func (t *Tracer) serve(next http.Handler, w http.ResponseWriter, r *http.Request
 			// A panic: net/http drops the connection.
 			span.SetAttributes(semconv.ErrorTypeKey.String("aborted"))
 			span.SetStatus(codes.Error, "")
-		case rec.status >= 500:
-			span.SetAttributes(semconv.HTTPResponseStatusCode(rec.status), semconv.ErrorTypeKey.Int(rec.status))
+		case rec.Status() >= 500:
+			span.SetAttributes(semconv.HTTPResponseStatusCode(rec.Status()), semconv.ErrorTypeKey.Int(rec.Status()))
 			span.SetStatus(codes.Error, "")
 		default:
-			span.SetAttributes(semconv.HTTPResponseStatusCode(rec.status))
+			span.SetAttributes(semconv.HTTPResponseStatusCode(rec.Status()))
 		}
 		span.End()
 	}()
 	next.ServeHTTP(rec, r)
-	if rec.status == 0 {
-		rec.status = http.StatusOK // what net/http sends for an empty answer
-	}
 	answered = true
 }
 
@@ -113,26 +112,3 @@ func describe(r *http.Request) (name string, attributes []attribute.KeyValue) {
 		semconv.HTTPRequestMethodKey.String(method), semconv.URLPath(r.URL.Path), semconv.URLScheme(scheme),
 	}
 }
-
-// recorder remembers the status. Unwrap lets http.ResponseController reach
-// flushing and deadlines.
-type recorder struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 && status >= 200 {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *recorder) Write(b []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	return w.ResponseWriter.Write(b)
-}
-
-func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

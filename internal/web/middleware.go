@@ -42,43 +42,17 @@ func Chain(cfg ChainConfig, routes http.Handler) http.Handler {
 	return observe(cfg.Logger, cfg.Metrics, h)
 }
 
-// recorder remembers the status. Unwrap lets http.ResponseController reach
-// flushing and deadlines.
-type recorder struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 && status >= 200 {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *recorder) Write(b []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	return w.ResponseWriter.Write(b)
-}
-
-func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
 func observe(log *slog.Logger, m *Metrics, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := &recorder{ResponseWriter: w}
+		rec := &Recorder{ResponseWriter: w}
 		begin := time.Now()
 		defer func() {
 			d := time.Since(begin)
-			if rec.status == 0 {
-				rec.status = http.StatusOK // what net/http sends for an empty answer
-			}
 			if m != nil {
-				m.observe(r, rec.status, d)
+				m.observe(r, rec.Status(), d)
 			}
 			log.DebugContext(r.Context(), "http request", "method", r.Method, "path", r.URL.Path,
-				"route", route(r), "status", rec.status, "duration", d, "remote", r.RemoteAddr)
+				"route", route(r), "status", rec.Status(), "duration", d, "remote", r.RemoteAddr)
 		}()
 		next.ServeHTTP(rec, r)
 	})
@@ -117,7 +91,7 @@ func recoverPanics(log *slog.Logger, next http.Handler) http.Handler {
 				panic(v) // net/http's own way to drop a connection
 			}
 			log.ErrorContext(r.Context(), "http handler panicked", "method", r.Method, "route", route(r), "panic", v, "stack", string(debug.Stack()))
-			if rec, ok := w.(*recorder); ok && rec.status != 0 {
+			if rec, ok := w.(*Recorder); ok && rec.status != 0 {
 				panic(http.ErrAbortHandler) // half an answer must not look whole
 			}
 			WriteProblem(w, Problemf(http.StatusInternalServerError, CodeInternal, "the server failed; its log says why"))
