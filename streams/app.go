@@ -41,6 +41,8 @@ type Config struct {
 	// KeepRepartitioned leaves handled records in the repartition topics
 	// instead of deleting them.
 	KeepRepartitioned bool
+	// farOnly sends everything to repartition topics, for tests of what happens there.
+	farOnly bool
 	// Trace is called for every record with a sampled trace context, once the
 	// transaction that holds it has committed: see Processed. It runs on the
 	// App's goroutine and must return at once. Nil means no tracing, at no cost.

@@ -29,6 +29,7 @@ type cluster struct {
 	cl    *kgo.Client
 	adm   *kadm.Client
 	tag   string
+	near  bool // repartition records may be handed over in memory
 }
 
 // onClusters runs a test on the in-process fake and, when COMPTOIR_TEST_KAFKA
@@ -202,7 +203,7 @@ func (c *cluster) prepare(dir string, build func(*Builder), opts ...func(*Config
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	cfg := Config{Topology: top, Kafka: c.kafka, State: db, Logger: testLog}
+	cfg := Config{Topology: top, Kafka: c.kafka, State: db, Logger: testLog, farOnly: !c.near}
 	cfg.Kafka.Logger = nil
 	for _, o := range opts {
 		o(&cfg)

@@ -31,6 +31,7 @@ type opening struct {
 	tasks map[int32]*task
 	start map[partitionKey]int64
 	held  map[partitionKey]int64
+	ends  map[partitionKey]int64 // of the inputs' partitions, ours or not
 }
 
 // openMissing starts to open the tasks that are ours and not at work, unless it
@@ -122,14 +123,18 @@ func (w *worker) takeOpened(o *opening) error {
 	if o.producers {
 		w.prod = o.prod
 	}
+	for k, end := range o.ends {
+		w.behind[k] = max(w.behind[k], end)
+	}
+	if !w.top.ordered && !w.cfg.farOnly {
+		w.catchBy = time.Now().Add(catchUpFor)
+	}
 	add := map[string]map[int32]kgo.Offset{}
 	for p, t := range o.tasks {
 		if len(w.ours(p)) > 0 {
 			continue
 		}
-		t.emit = func(topic string, partition int32, key, value []byte, headers []Header, at time.Time) {
-			w.produce(topic, partition, key, value, headers, at, w.produced)
-		}
+		t.emit = w.send
 		w.tasks[p] = t
 		if w.top.ordered {
 			w.queues[p] = newOrderedQueue(w.top, t, w.app.counts)
@@ -187,6 +192,7 @@ func (w *worker) open(ctx context.Context, o *opening) error {
 		return err
 	}
 	now := time.Now().UTC()
+	o.ends = ends
 	o.tasks, o.start, o.held = map[int32]*task{}, map[partitionKey]int64{}, map[partitionKey]int64{}
 	if w.top.stateful() {
 		if err := w.restore(ctx, o.wanted, ids[w.top.changelog()]); err != nil {

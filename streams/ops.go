@@ -187,7 +187,7 @@ func (o *Output[K, V]) send(c *Context, partition int32, r Record[K, V]) {
 	if at.IsZero() {
 		at = t.now
 	}
-	t.emit(o.out.topic, partition, encode(t, o.topic.Key, r.Key), encode(t, o.topic.Value, r.Value), r.Headers, at)
+	t.emit(o.out, partition, encode(t, o.topic.Key, r.Key), encode(t, o.topic.Value, r.Value), r.Headers, at)
 }
 
 // encode writes v into the transaction's memory, which lives until its end.
@@ -204,11 +204,14 @@ func encode[T any](t *task, s Serde[T], v T) []byte {
 // Repartition defines an internal topic <app>-<name>-repartition with both its
 // ends: what is sent to the Output arrives in the Stream, in the task that owns
 // the key's partition (or the partition given to SendTo). Records are deleted
-// once they are handled. The partition count is fixed when the application first
+// once they are handled. What stays within the instance may not even be written
+// to the topic, but be handled in the same transaction. The partition count is fixed when the application first
 // starts.
 func Repartition[K, V any](b *Builder, name string, key Serde[K], value Serde[V], n Partitions) (*Output[K, V], Stream[K, V]) {
 	t := Topic[K, V]{Name: b.app + "-" + name + "-repartition", Key: key, Value: value}
-	return to(b, t, &n), from(b, t, &n)
+	out, in := to(b, t, &n), from(b, t, &n)
+	out.out.source = b.sources[len(b.sources)-1]
+	return out, in
 }
 
 // skipped tells whether a decoding error means to drop the record silently.

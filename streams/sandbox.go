@@ -71,8 +71,8 @@ func (s *Sandbox) Restart() error {
 			return err
 		}
 		t.strict = true
-		t.emit = func(topic string, partition int32, key, value []byte, headers []Header, at time.Time) {
-			s.enqueue(RawRecord{Topic: topic, Partition: partition, Key: bytes.Clone(key), Value: bytes.Clone(value), Headers: headers, Time: at})
+		t.emit = func(out *output, partition int32, key, value []byte, headers []Header, at time.Time) {
+			s.enqueue(RawRecord{Topic: out.topic, Partition: partition, Key: bytes.Clone(key), Value: bytes.Clone(value), Headers: headers, Time: at})
 		}
 		s.tasks[p] = t
 	}

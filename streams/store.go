@@ -71,6 +71,7 @@ type entry[V any] struct {
 	value   V
 	present bool
 	dirty   bool
+	absent  bool // from the committed state, as far as we know
 }
 
 type keyValueState[K comparable, V any] struct {
@@ -123,7 +124,7 @@ func (s *KeyValue[K, V]) Get(c *Context, k K) (V, bool) {
 		// transaction is aborted and tried again.
 		panic(fmt.Errorf("store %q: %w", s.name, err))
 	}
-	e.present = found
+	e.present, e.absent = found, !found
 	st.entries[k] = e
 	return e.value, e.present
 }
@@ -137,11 +138,15 @@ func (s *KeyValue[K, V]) Put(c *Context, k K, v V) {
 func (s *KeyValue[K, V]) Delete(c *Context, k K) { s.state(c).write(k, entry[V]{}) }
 
 func (st *keyValueState[K, V]) write(k K, e entry[V]) {
-	if old, ok := st.entries[k]; !ok || !old.dirty {
+	old, ok := st.entries[k]
+	if !ok {
+		old, ok = st.old[k]
+	}
+	if !ok || !old.dirty {
 		st.dirty = append(st.dirty, k)
 		st.size += 64
 	}
-	e.dirty = true
+	e.dirty, e.absent = true, ok && old.absent
 	st.entries[k] = e
 	st.t.touched = true
 }
@@ -230,6 +235,9 @@ func (st *keyValueState[K, V]) flush(emit func(key, value []byte)) {
 	t := st.t
 	for _, k := range st.dirty {
 		e := st.entries[k]
+		if !e.present && e.absent {
+			continue // it came and went within the transaction
+		}
 		start := len(t.arena)
 		t.arena = st.def.key.Append(appendStoreName(t.arena, st.def.name), k)
 		key := t.arena[start:len(t.arena):len(t.arena)]
@@ -244,7 +252,7 @@ func (st *keyValueState[K, V]) flush(emit func(key, value []byte)) {
 func (st *keyValueState[K, V]) settle() {
 	for _, k := range st.dirty {
 		e := st.entries[k]
-		e.dirty = false
+		e.dirty, e.absent = false, !e.present
 		st.entries[k] = e
 	}
 	if len(st.entries) > cacheEntries {

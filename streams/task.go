@@ -24,7 +24,7 @@ type task struct {
 
 	// emit hands over an output record. The slices live until the transaction
 	// is settled.
-	emit func(topic string, partition int32, key, value []byte, headers []Header, at time.Time)
+	emit func(out *output, partition int32, key, value []byte, headers []Header, at time.Time)
 
 	now     time.Time
 	arena   []byte
@@ -87,7 +87,8 @@ func newTask(top *Topology, partition int32, db *state.DB, globals []*globalStat
 // begin opens a transaction at a time.
 func (t *task) begin(now time.Time) { t.now = now }
 
-// process handles a record of a source. A record that does not decode is
+// process handles a record of a source; offset is -1 for one that was handed over
+// without lying in the topic. A record that does not decode is
 // reported in err and has no effect; anything else that goes wrong panics.
 func (t *task) process(s *source, offset int64, at time.Time, key, value []byte, headers []Header) error {
 	c := &t.ctx
@@ -97,7 +98,7 @@ func (t *task) process(s *source, offset int64, at time.Time, key, value []byte,
 	}
 	err := s.handle(c, key, value)
 	c.topic, c.offset, c.raw, c.time, c.headers, c.rawKey = "", -1, time.Time{}, time.Time{}, nil, nil
-	if off := offset + 1; off > t.positions[s.index] {
+	if off := offset + 1; offset >= 0 && off > t.positions[s.index] {
 		t.positions[s.index] = off
 	}
 	return err

@@ -87,6 +87,7 @@ type source struct {
 type output struct {
 	topic    string
 	internal *Partitions
+	source   *source // the receiving end of a repartition topic
 	index    int
 }
 
@@ -94,6 +95,16 @@ type output struct {
 type Partitions struct {
 	like string
 	n    int32
+	far  bool
+}
+
+// AfterCommit makes a record arrive only after the transaction that sent it has
+// committed: whoever receives it may act on the outside, where nothing is undone.
+// Without it a record for a task of the same instance may be handled within the
+// transaction that sent it.
+func (p Partitions) AfterCommit() Partitions {
+	p.far = true
+	return p
 }
 
 // PartitionsOf gives an internal topic as many partitions as another topic has

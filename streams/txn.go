@@ -128,9 +128,14 @@ type txn struct {
 	pool    []kgo.Record
 	traced  []Processed // see trace.go
 
-	mu    sync.Mutex
-	err   error // the first produce that failed
-	ended map[int32]int64
+	handed []handed // see handover.go
+	taken  int
+	chunk  []byte
+
+	mu     sync.Mutex
+	err    error // the first produce that failed
+	ended  map[int32]int64
+	inside map[partitionKey]int64
 }
 
 func (x *txn) open() bool    { return x.records > 0 }
@@ -140,9 +145,12 @@ func (x *txn) reset() {
 	x.since, x.now = time.Time{}, time.Time{}
 	x.moved, x.begun, x.records, x.bytes = false, false, 0, 0
 	x.untrace()
+	clear(x.handed)
+	x.handed, x.taken = x.handed[:0], 0
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.err, x.ended = nil, map[int32]int64{}
+	clear(x.inside)
 }
 
 // record returns a record to fill, from memory that lives until the reset.
@@ -345,6 +353,9 @@ func (w *worker) movedIn(offsets map[partitionKey]int64, p int32) bool {
 func (w *worker) settle(changed map[int32]*task, offsets map[partitionKey]int64) {
 	for k, off := range offsets {
 		w.committed[k] = off
+	}
+	for k, end := range w.txn.inside {
+		w.behind[k] = max(w.behind[k], end)
 	}
 	for _, t := range w.tasks {
 		for outcome, n := range t.tally {

@@ -56,6 +56,9 @@ type worker struct {
 	queues    map[int32]*orderedQueue // of an ordered topology
 	txn       txn
 	committed map[partitionKey]int64 // offsets the group holds
+	behind    map[partitionKey]int64 // see handover.go
+	catchBy   time.Time              // see catchUp
+	holding   bool                   // back new input
 	nextDue   time.Time              // earliest wall-clock work of any task
 	trimAt    time.Time
 	failures  int
@@ -91,7 +94,7 @@ func newWorker(a *App) (*worker, error) {
 		app: a, cfg: a.cfg, top: a.cfg.Topology, log: a.cfg.Logger, metrics: a.cfg.Metrics,
 		ready: make(chan struct{}), quit: make(chan struct{}), closing: make(chan struct{}),
 		owned: map[string]map[int32]bool{}, tasks: map[int32]*task{}, queues: map[int32]*orderedQueue{},
-		committed: map[partitionKey]int64{},
+		committed: map[partitionKey]int64{}, behind: map[partitionKey]int64{},
 	}
 	w.metrics.init(w.top.app)
 	var err error
@@ -219,6 +222,7 @@ func (w *worker) step(ctx context.Context) (err error) {
 		return errOutage
 	}
 	w.openMissing(ctx)
+	w.catchUp()
 	//lint:ignore SA1012 a nil context makes franz-go return what is there already
 	fetches := w.fetch.PollRecords(nil, maxPoll)
 	if len(fetches) == 0 {
@@ -287,6 +291,9 @@ func (w *worker) idleWait() time.Duration {
 	}
 	if w.txn.pending() {
 		wait = min(wait, w.commitIn())
+	}
+	if w.holding {
+		wait = min(wait, time.Until(w.catchBy))
 	}
 	return max(wait, 0)
 }
@@ -365,6 +372,7 @@ func (w *worker) handle(ctx context.Context, t *task, src *source, r *kgo.Record
 	if err == nil && !began.IsZero() {
 		w.trace(r, began)
 	}
+	w.handOver()
 	if w.txn.bytes+t.size() >= w.cfg.BufferBytes {
 		return w.commit(ctx)
 	}
@@ -402,6 +410,7 @@ func (w *worker) punctuate() {
 		if next := t.punctuate(); next.Before(w.nextDue) {
 			w.nextDue = next
 		}
+		w.handOver()
 		if opened && !t.touched && !w.txn.open() {
 			w.txn.since = time.Time{} // it had nothing to do
 		}
@@ -440,6 +449,7 @@ func (w *worker) reset() {
 	for p := range w.tasks {
 		w.closeTask(p)
 	}
+	clear(w.behind)
 }
 
 func (w *worker) closeTask(p int32) {

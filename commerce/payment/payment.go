@@ -121,7 +121,7 @@ func (s *stage) simulate(verdicts streams.Stream[event.ID, event.Verdict], limit
 func (s *stage) ask(b *streams.Builder, verdicts streams.Stream[event.ID, event.Verdict], workers remote) {
 	waiting := streams.NewKeyValue(b, "en-attente", event.Key, pendingSerde)
 	like := streams.PartitionsOf(event.Verdicts.Name)
-	demand, demands := streams.Repartition(b, "demandes", event.Key, streams.Text, like)
+	demand, demands := streams.Repartition(b, "demandes", event.Key, streams.Text, like.AfterCommit())
 	_, results := streams.Repartition(b, "resultats", event.Key, outcomeSerde, like)
 
 	verdicts.Process("mise en attente", func(c *streams.Context, r streams.Record[event.ID, event.Verdict]) {
