@@ -3,6 +3,7 @@ package streams
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -58,6 +59,20 @@ func from[K, V any](b *Builder, t Topic[K, V], internal *Partitions) Stream[K, V
 		return nil
 	}
 	b.sources = append(b.sources, &source{topic: t.Name, internal: internal, node: n, index: len(b.sources), handle: handle})
+	return s
+}
+
+// Unhurried says, of a stream that reads a topic, that nobody waits for what comes
+// of its records: a transaction with nothing else in it waits for company, up to
+// the commit interval. An application of which all public topics are unhurried
+// asks for records at that pace too.
+func (s Stream[K, V]) Unhurried() Stream[K, V] {
+	i := slices.IndexFunc(s.b.sources, func(src *source) bool { return src.node == s.n })
+	if i < 0 {
+		s.b.fail("%s %q: only a stream that reads a topic can be unhurried", s.n.kind, s.n.name)
+		return s
+	}
+	s.b.sources[i].unhurried = true
 	return s
 }
 

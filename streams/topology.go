@@ -79,6 +79,8 @@ type source struct {
 	internal *Partitions // non-nil for a repartition topic
 	node     *node
 	index    int
+	// unhurried: see Stream.Unhurried.
+	unhurried bool
 	// handle decodes a raw record and pushes it into the topology.
 	handle func(c *Context, key, value []byte) error
 }
@@ -202,6 +204,16 @@ func (t *Topology) InternalTopics() []string {
 		names = append(names, t.changelog())
 	}
 	return names
+}
+
+// unhurried tells whether all public sources are.
+func (t *Topology) unhurried() bool {
+	for _, s := range t.sources {
+		if s.internal == nil && !s.unhurried {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *Topology) stateful() bool { return len(t.stores) > 0 || len(t.clocks) > 0 }

@@ -123,6 +123,7 @@ type txn struct {
 	now     time.Time // the time that its tasks see
 	moved   bool      // a position has advanced
 	begun   bool      // in Kafka
+	hurried bool      // somebody waits for it
 	records int
 	bytes   int
 	pool    []kgo.Record
@@ -143,7 +144,7 @@ func (x *txn) pending() bool { return x.records > 0 || x.moved || !x.since.IsZer
 
 func (x *txn) reset() {
 	x.since, x.now = time.Time{}, time.Time{}
-	x.moved, x.begun, x.records, x.bytes = false, false, 0, 0
+	x.moved, x.begun, x.hurried, x.records, x.bytes = false, false, false, 0, 0
 	x.untrace()
 	clear(x.handed)
 	x.handed, x.taken = x.handed[:0], 0

@@ -59,6 +59,7 @@ type worker struct {
 	behind    map[partitionKey]int64 // see handover.go
 	catchBy   time.Time              // see catchUp
 	holding   bool                   // back new input
+	full      bool                   // the last poll had all that it could
 	nextDue   time.Time              // earliest wall-clock work of any task
 	trimAt    time.Time
 	failures  int
@@ -223,6 +224,9 @@ func (w *worker) step(ctx context.Context) (err error) {
 	}
 	w.openMissing(ctx)
 	w.catchUp()
+	if w.resting(ctx) {
+		return nil
+	}
 	//lint:ignore SA1012 a nil context makes franz-go return what is there already
 	fetches := w.fetch.PollRecords(nil, maxPoll)
 	if len(fetches) == 0 {
@@ -232,6 +236,7 @@ func (w *worker) step(ctx context.Context) (err error) {
 		}
 	}
 	dry := true
+	w.full = fetches.NumRecords() >= maxPoll
 	for _, f := range fetches {
 		for i := range f.Topics {
 			for j := range f.Topics[i].Partitions {
@@ -261,6 +266,34 @@ func (w *worker) step(ctx context.Context) (err error) {
 	}
 	w.trim()
 	return nil
+}
+
+// resting waits, for an application that is in no hurry, until what is open may be
+// committed, without asking for more meanwhile: a fetch costs the broker as much
+// as the records in it. It tells whether something else has come up. With much to
+// do there is no rest.
+func (w *worker) resting(ctx context.Context) bool {
+	if !w.top.unhurried() || w.full || w.txn.hurried || !w.txn.pending() {
+		return false
+	}
+	rest := min(w.commitIn(), time.Until(w.nextDue))
+	if rest <= 0 {
+		return false
+	}
+	rctx, cancel := context.WithTimeout(ctx, rest)
+	defer cancel()
+	w.mu.Lock()
+	if len(w.events) > 0 || w.stopping() {
+		w.mu.Unlock()
+		return true
+	}
+	w.wakeUp = cancel
+	w.mu.Unlock()
+	<-rctx.Done()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wakeUp = nil
+	return len(w.events) > 0 || w.stopping()
 }
 
 // poll waits for records, an event, or the time.
@@ -300,9 +333,10 @@ func (w *worker) idleWait() time.Duration {
 
 // commitIn is how long a commit waits when the input is dry.
 func (w *worker) commitIn() time.Duration {
-	if !w.txn.open() {
-		// Only markers or ignored records: nobody downstream waits for them.
-		return max(0, 20*time.Millisecond-time.Since(w.txn.since))
+	if !w.txn.open() || !w.txn.hurried {
+		// Only markers, ignored records or changes of state, or input that is in
+		// no hurry: nobody downstream waits for them.
+		return max(0, w.cfg.CommitInterval-time.Since(w.txn.since))
 	}
 	return w.pace.wait(time.Now(), w.cfg.MinCommitInterval)
 }
@@ -360,6 +394,7 @@ func (w *worker) handle(ctx context.Context, t *task, src *source, r *kgo.Record
 		}
 		return nil
 	}
+	w.txn.hurried = w.txn.hurried || !src.unhurried
 	var began time.Time
 	if w.cfg.Trace != nil && sampled(r.Headers) {
 		began = time.Now()
@@ -413,6 +448,8 @@ func (w *worker) punctuate() {
 		w.handOver()
 		if opened && !t.touched && !w.txn.open() {
 			w.txn.since = time.Time{} // it had nothing to do
+		} else if opened {
+			w.txn.hurried = true
 		}
 	}
 }

@@ -66,7 +66,7 @@ func Build(b *streams.Builder, cfg Config) {
 		Expire(cfg.IdentityTTL, func(a alerted) time.Time { return a.at })
 	s.errors = streams.To(b, event.Errors)
 
-	orders := streams.From(b, event.Orders)
+	orders := streams.From(b, event.Orders).Unhurried()
 	var clients, suspects streams.Stream[event.ID, suspect]
 	s.elsewhere, clients = streams.Repartition(b, "clients", event.Key, suspectSerde, like)
 	s.suspects, suspects = streams.Repartition(b, "suspectes", event.Key, suspectSerde, like)

@@ -19,7 +19,7 @@ func (s *stage) forward(b *streams.Builder) {
 	streams.From(b, event.Refused).Process("payment refused", func(c *streams.Context, r streams.Record[event.ID, event.PaymentRefused]) {
 		toIdentity(c, r.Value.Order, requestRefused, r.Headers)
 	}, s.requests)
-	streams.From(b, event.Confirmations).Process("order confirmed", func(c *streams.Context, r streams.Record[event.ID, event.Confirmed]) {
+	streams.From(b, event.Confirmations).Unhurried().Process("order confirmed", func(c *streams.Context, r streams.Record[event.ID, event.Confirmed]) {
 		toIdentity(c, r.Value.Order, requestConfirmed, r.Headers)
 	}, s.requests)
 	streams.From(b, event.Supplies).Process("supply", func(c *streams.Context, r streams.Record[event.ID, event.Supply]) {
