@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -88,6 +89,9 @@ func (v *value) canonical(s sum) sum {
 	return s
 }
 
+// errNoArchive says that there is none to compare with now.
+var errNoArchive = errors.New("no archive")
+
 // archiveRest is how many times as long as reading the archive takes Follow
 // leaves it alone.
 const archiveRest = 20
@@ -100,15 +104,19 @@ func (e *engine) readArchive(ctx context.Context) error {
 	}
 	begin, n := time.Now(), int64(0)
 	e.s.drop(key{keyRow})
-	if err := e.cfg.Archive.Rows(ctx, func(column func(string) (string, bool)) error {
+	err := e.cfg.Archive.Rows(ctx, func(column func(string) (string, bool)) error {
 		number, _ := column("numero")
 		row := rowOf(column)
 		e.s.set(key{keyRow}.id(strings.ReplaceAll(word(number), "\x00", "")).u64(uint64(n)), row[:])
 		if n++; n%1000 == 0 {
 			e.progress("archive", n, 0)
 		}
-		return e.keepUp()
-	}); err != nil {
+		return e.keepUp(ctx)
+	})
+	if errors.Is(err, errNoArchive) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	e.s.meta.tally.checked[archiveOnce], e.s.meta.tally.checked[archiveRepeats] = n, n
@@ -117,15 +125,15 @@ func (e *engine) readArchive(ctx context.Context) error {
 }
 
 // compareArchive holds the rows that were read against the invoices.
-func (e *engine) compareArchive(context.Context) error {
+func (e *engine) compareArchive(ctx context.Context) error {
 	if !e.joined {
 		return nil
 	}
-	return errors.Join(e.s.forget(key{keyIssued}), e.s.forget(key{keyRow}), e.joinArchive())
+	return errors.Join(e.s.forget(key{keyIssued}), e.s.forget(key{keyRow}), e.joinArchive(ctx))
 }
 
 // joinArchive goes through invoices and rows side by side, by number.
-func (e *engine) joinArchive() (err error) {
+func (e *engine) joinArchive(ctx context.Context) (err error) {
 	issued, err := e.s.iter(key{keyIssued})
 	if err != nil {
 		return err
@@ -180,7 +188,7 @@ func (e *engine) joinArchive() (err error) {
 		if err := e.s.put(append(key{keyRow}, row...), &st); err != nil {
 			return err
 		}
-		if err := e.keepUp(); err != nil {
+		if err := e.keepUp(ctx); err != nil {
 			return err
 		}
 	}
@@ -239,28 +247,48 @@ func OpenArchive(ctx context.Context, where, table string) (*SQLArchive, error) 
 // Close ends the connections.
 func (a *SQLArchive) Close() error { return a.db.Close() }
 
+// archivePage is how many rows are read of a SQLite archive at a time: while they
+// are read it cannot make its log shorter.
+const archivePage = 1000
+
 // Rows implements Archive. A table that does not exist yet has no rows.
 func (a *SQLArchive) Rows(ctx context.Context, f func(func(string) (string, bool)) error) error {
-	exists, query := `SELECT count(*) FROM sqlite_schema WHERE '"' || name || '"' = ?`, `SELECT * FROM `+a.table
+	exists := `SELECT count(*) FROM sqlite_schema WHERE '"' || name || '"' = ?`
 	if a.postgres {
-		// As JSON, because its numbers keep their digits whatever the column's type.
-		exists, query = `SELECT count(to_regclass($1))`, `SELECT row_to_json(t)::text FROM `+a.table+` t`
+		exists = `SELECT count(to_regclass($1))`
 	}
 	var there int
 	if err := a.db.QueryRowContext(ctx, exists, a.table).Scan(&there); err != nil || there == 0 {
 		return wrapArchive(err)
 	}
-	read := tableRow
 	if a.postgres {
-		read = jsonRow
+		// As JSON, because its numbers keep their digits whatever the column's type.
+		return wrapArchive(each(ctx, a.db, func(rows *sql.Rows) error {
+			column, err := jsonRow(rows)
+			if err != nil {
+				return err
+			}
+			return f(column)
+		}, `SELECT row_to_json(t)::text FROM `+a.table+` t`))
 	}
-	return wrapArchive(each(ctx, a.db, func(rows *sql.Rows) error {
-		column, err := read(rows)
-		if err != nil {
+	for after := int64(math.MinInt64); ; {
+		var page []func(string) (string, bool)
+		if err := each(ctx, a.db, func(rows *sql.Rows) error {
+			column, err := tableRow(rows, &after)
+			page = append(page, column)
 			return err
+		}, `SELECT rowid, * FROM `+a.table+` WHERE rowid > ? ORDER BY rowid LIMIT ?`, after, archivePage); err != nil {
+			return wrapArchive(err)
 		}
-		return f(column)
-	}, query))
+		for _, column := range page {
+			if err := f(column); err != nil {
+				return wrapArchive(err)
+			}
+		}
+		if len(page) < archivePage {
+			return nil
+		}
+	}
 }
 
 func wrapArchive(err error) error {
@@ -270,8 +298,8 @@ func wrapArchive(err error) error {
 	return nil
 }
 
-// tableRow reads the columns of a row as text.
-func tableRow(rows *sql.Rows) (func(string) (string, bool), error) {
+// tableRow reads the row's id, and the other columns as text.
+func tableRow(rows *sql.Rows, id *int64) (func(string) (string, bool), error) {
 	names, err := rows.Columns()
 	if err != nil {
 		return nil, err
@@ -280,12 +308,13 @@ func tableRow(rows *sql.Rows) (func(string) (string, bool), error) {
 	for i := range values {
 		into[i] = &values[i]
 	}
+	into[0] = id
 	if err := rows.Scan(into...); err != nil {
 		return nil, err
 	}
 	return func(name string) (string, bool) {
 		for i, n := range names {
-			if strings.EqualFold(n, name) {
+			if i > 0 && strings.EqualFold(n, name) {
 				return values[i].String, values[i].Valid
 			}
 		}

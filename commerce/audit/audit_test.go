@@ -407,7 +407,7 @@ func TestRounds(t *testing.T) {
 			if s.cut = ordered(s, cut); s.cut >= len(s.records) {
 				s.cut = -1
 			}
-			st, err := openStore(dir, true)
+			st, err := openStore(dir, 8<<20, true)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -34,7 +34,7 @@ func (m mill) bounds(context.Context) (map[part]bound, error) {
 func (m mill) lags(context.Context) ([]lag, error) { return nil, nil }
 func (m mill) close()                              {}
 
-func (m mill) read(_ context.Context, _ map[part]int64, _ map[part]bound, f func(*Record) error) error {
+func (m mill) read(_ context.Context, _ map[part]int64, _ map[part]bound, f func(*Record) error, _ func()) error {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	stamp := at.Format(written)
 	for topic, n := range m.ends() {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ type step struct {
 // element is held against the one before it. Those before the first new one were
 // judged in an earlier round. last, if not nil, is called with the last element
 // of each group.
-func (e *engine) sequences(kind byte, read func(k, v []byte) (step, error), judge func(st *status, before *step, is *step), last func(*step) error) error {
+func (e *engine) sequences(ctx context.Context, kind byte, read func(k, v []byte) (step, error), judge func(st *status, before *step, is *step), last func(*step) error) error {
 	return e.s.groups(kind, func(g, from []byte) (err error) {
 		it, err := e.s.iter(g)
 		if err != nil {
@@ -48,7 +49,7 @@ func (e *engine) sequences(kind byte, read func(k, v []byte) (step, error), judg
 				return err
 			}
 			before = is
-			if err := e.keepUp(); err != nil {
+			if err := e.keepUp(ctx); err != nil {
 				return err
 			}
 		}

@@ -75,7 +75,7 @@ func (e *engine) listRows(ctx context.Context) error {
 	err := e.cfg.Database.List(ctx, e.s.meta.rows, func(number int64, id string) error {
 		e.s.fact(orderKey(id, classRow), nil)
 		e.s.meta.rows = number
-		return e.keepUp()
+		return e.keepUp(ctx)
 	})
 	return cmp.Or(err, e.s.commit())
 }

@@ -35,7 +35,7 @@ func openSQL(ctx context.Context, where string) (db *sql.DB, postgres bool, err 
 	if db, err = sql.Open(driver, source); err != nil {
 		return nil, false, errors.New("it is no URL of PostgreSQL")
 	}
-	db.SetMaxOpenConns(2)
+	db.SetMaxOpenConns(3)
 	if err := db.PingContext(ctx); err != nil {
 		return nil, false, errors.Join(err, db.Close())
 	}

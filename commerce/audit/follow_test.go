@@ -28,7 +28,7 @@ func TestFollow(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	cfg := Config{Dir: t.TempDir(), Every: time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil)), Registerer: reg}
 	var violations []int64
-	if err := follow(ctx, cfg, s, func(r Report) {
+	if err := follow(ctx, cfg, s, func(r Report, _ error) {
 		if violations = append(violations, r.Violations); len(violations) == 4 {
 			cancel()
 		}

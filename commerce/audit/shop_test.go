@@ -444,7 +444,7 @@ func (s *shop) bounds(context.Context) (map[part]bound, error) {
 	return bounds, nil
 }
 
-func (s *shop) read(_ context.Context, from map[part]int64, to map[part]bound, f func(*Record) error) error {
+func (s *shop) read(_ context.Context, from map[part]int64, to map[part]bound, f func(*Record) error, _ func()) error {
 	for t := tOrders; t < topics; t++ {
 		for p := range int32(partitionsOfTest) {
 			where := part{t, p}

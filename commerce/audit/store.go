@@ -15,45 +15,46 @@ import (
 // errStore is in errors of the facts' store, which trying again does not heal.
 var errStore = errors.New("facts of the audit")
 
-// batchBytes is how much is written at a time.
-const batchBytes = 2 << 20
+// errOpen is beside errStore if the store could not even be opened: another
+// process may be using it.
+var errOpen = errors.New("cannot be opened")
 
 // store keeps the facts. One goroutine uses it.
 type store struct {
 	db    *pebble.DB
 	batch *pebble.Batch
-	meta  meta
+	// most is how much is written at a time, in bytes.
+	most int
+	meta meta
 	// empty says that there was nothing when it was opened: no status can be
 	// there that is not of this run's first round.
 	empty bool
-	// found are violations that are new since they were taken, the first few.
-	found []found
+	// fresh counts the violations that are new since they were told, found has
+	// the first few of each invariant.
+	fresh [invariants]int64
+	found map[inv][]Violation
 }
 
-// found is a violation with its invariant.
-type found struct {
-	inv inv
-	Violation
-}
+// maxFound bounds how many new violations of an invariant are told one by one.
+const maxFound = 5
 
-// maxFound bounds how many new violations are kept to be told.
-const maxFound = 50
-
-func openStore(dir string, keep bool) (*store, error) {
+// openStore opens the facts in a folder. Most of the memory goes to its cache and
+// to what is not written yet.
+func openStore(dir string, memory int64, keep bool) (*store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("%w: %w", errStore, err)
+		return nil, fmt.Errorf("%w: %w: %w", errStore, errOpen, err)
 	}
-	cache := pebble.NewCache(48 << 20)
+	cache := pebble.NewCache(memory * 3 / 8)
 	defer cache.Unref()
-	opts := &pebble.Options{Cache: cache, MemTableSize: 16 << 20, MemTableStopWritesThreshold: 3, Logger: silent{}, DisableWAL: !keep}
+	opts := &pebble.Options{Cache: cache, MemTableSize: uint64(memory / 8), MemTableStopWritesThreshold: 3, Logger: silent{}, DisableWAL: !keep}
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
-		return nil, fmt.Errorf("%w: open %s (another audit may be using it): %w", errStore, dir, err)
+		return nil, fmt.Errorf("%w: %s %w (another audit may be using it, as the role audit of a running comptoir does): %w", errStore, dir, errOpen, err)
 	}
-	s := &store{db: db, batch: db.NewBatch()}
+	s := &store{db: db, batch: db.NewBatch(), most: int(memory / 64), found: map[inv][]Violation{}}
 	data, err := s.get(key{keyMeta})
 	if err == nil && data == nil {
 		s.empty = true
@@ -108,7 +109,7 @@ func (s *store) fact(k, v []byte) {
 func (s *store) dirty(k []byte) { s.set(append(key{keyDirty}, k...), nil) }
 
 // full says that the batch should be committed.
-func (s *store) full() bool { return s.batch.Len() >= batchBytes }
+func (s *store) full() bool { return s.batch.Len() >= s.most }
 
 // commit makes what was set durable, together with the meta.
 func (s *store) commit() error {
@@ -146,8 +147,10 @@ func (s *store) put(group []byte, st *status) error {
 	s.count(st, 1)
 	s.set(k, st.append(nil))
 	for _, f := range st.found {
-		if len(s.found) < maxFound && f.count > was.of(f.inv) {
-			s.found = append(s.found, found{f.inv, f.first[len(f.first)-1]})
+		if more := f.count - was.of(f.inv); more > 0 {
+			if s.fresh[f.inv] += more; len(s.found[f.inv]) < maxFound {
+				s.found[f.inv] = append(s.found[f.inv], f.first[len(f.first)-1])
+			}
 		}
 	}
 	if st.inFlight > 0 {
