@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -40,20 +39,30 @@ func rowOf(column func(name string) (string, bool)) digest {
 	return s.digest()
 }
 
-// column is a member as a column of a table would hold it.
-func (v *value) column(name string) (string, bool) {
-	m := v.get(name)
-	if m.kind == kindText {
-		return m.text, true
+// rowOfInvoice is the same of an invoice's event.
+func rowOfInvoice(v *value) digest {
+	s := make(sum, 0, 500)
+	for _, name := range columns {
+		switch m := v.get(name); {
+		case !s.flag(m.kind != kindNone):
+		case m.kind == kindText:
+			s = canonical(s, m.text)
+		case m.kind >= kindNumber:
+			s = m.canonical(s)
+		default:
+			s.text(m.raw)
+		}
 	}
-	return m.raw, m.kind != kindNone
+	return s.digest()
 }
 
 // canonical appends a text, or, if it is a JSON number, array or object, its
 // content.
 func canonical(s sum, text string) sum {
-	if v, err := readJSON([]byte(text), maxDepth); err == nil && v.kind >= kindNumber {
-		return v.canonical(s)
+	if strings.IndexAny(text, " \t\r\n-0123456789[{") == 0 {
+		if v, err := readJSON([]byte(text), maxDepth); err == nil && v.kind >= kindNumber {
+			return v.canonical(s)
+		}
 	}
 	s.text(text)
 	return s
@@ -76,13 +85,14 @@ func (v *value) canonical(s sum) sum {
 		}
 		s = append(s, 0)
 	case kindObject:
-		names := map[string]*value{}
+		sorted := make([]*value, len(v.kids))
 		for i := range v.kids {
-			names[v.kids[i].name] = &v.kids[i]
+			sorted[i] = &v.kids[i]
 		}
-		for _, name := range slices.Sorted(maps.Keys(names)) {
-			s.text(name)
-			s = names[name].canonical(s)
+		slices.SortFunc(sorted, func(a, b *value) int { return strings.Compare(a.name, b.name) })
+		for _, m := range sorted {
+			s.text(m.name)
+			s = m.canonical(s)
 		}
 		s = append(s, 0)
 	}
@@ -107,7 +117,7 @@ func (e *engine) readArchive(ctx context.Context) error {
 	err := e.cfg.Archive.Rows(ctx, func(column func(string) (string, bool)) error {
 		number, _ := column("numero")
 		row := rowOf(column)
-		e.s.set(key{keyRow}.id(strings.ReplaceAll(word(number), "\x00", "")).u64(uint64(n)), row[:])
+		e.s.set(newKey(keyRow).id(strings.ReplaceAll(word(number), "\x00", "")).u64(uint64(n)), row[:])
 		if n++; n%1000 == 0 {
 			e.progress("archive", n, 0)
 		}
@@ -129,7 +139,12 @@ func (e *engine) compareArchive(ctx context.Context) error {
 	if !e.joined {
 		return nil
 	}
-	return errors.Join(e.s.forget(key{keyIssued}), e.s.forget(key{keyRow}), e.joinArchive(ctx))
+	e.s.told = map[string]status{}
+	defer func() { e.s.told = nil }()
+	if err := errors.Join(e.s.forget(key{keyIssued}), e.s.forget(key{keyRow})); err != nil {
+		return err
+	}
+	return e.joinArchive(ctx)
 }
 
 // joinArchive goes through invoices and rows side by side, by number.

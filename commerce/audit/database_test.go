@@ -129,7 +129,7 @@ func TestArchive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := rowOf(v.column); rows[0] != want {
+	if want := rowOfInvoice(&v); rows[0] != want {
 		t.Error("the row is not the invoice")
 	}
 	// Several pages, of which one ends where the table does.
@@ -147,7 +147,7 @@ func TestArchive(t *testing.T) {
 	if _, err := db.Exec(`UPDATE factures_ecommerce SET lignes = '[]'`); err != nil {
 		t.Fatal(err)
 	}
-	if err := read(); err != nil || rows[0] == rowOf(v.column) {
+	if err := read(); err != nil || rows[0] == rowOfInvoice(&v) {
 		t.Errorf("another row is the invoice, %v", err)
 	}
 }

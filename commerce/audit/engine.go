@@ -208,14 +208,15 @@ func (e *engine) judge(ctx context.Context) error {
 	if err := e.s.commit(); err != nil {
 		return err
 	}
-	if err := e.storedUpTo(ctx); err != nil {
-		return err
-	}
 	err := e.each(ctx, keyOrder, func(it *pebble.Iterator, g []byte) error {
 		id, _ := readID(g[1:])
 		c := &orderCheck{e: e, id: id}
 		if err := c.check(it, g); err != nil {
 			return err
+		}
+		if c.held != nil {
+			c.compareRow(c.held)
+			return e.s.put(g, &c.st)
 		}
 		if e.batch = append(e.batch, c); len(e.batch) == rowsAtOnce || e.cfg.Database == nil {
 			return e.compareRows(ctx)
@@ -237,7 +238,7 @@ func (e *engine) judge(ctx context.Context) error {
 		}
 	}
 	return errors.Join(
-		e.sequences(ctx, keyProduct, readTail(tMovements), ledger, func(s *step) error { return e.compareStock(ctx, s) }),
+		e.sequences(ctx, keyProduct, readTail(tMovements), ledger, func(g []byte, last *step) error { return e.compareStock(ctx, g, last) }),
 		e.sequences(ctx, keyNumber, readTail(tInvoices), e.numbers, nil),
 		e.sequences(ctx, keySequence, readTail(tInvoices), issued, nil),
 		e.sequences(ctx, keyLane, readLane, lanes, nil),
@@ -248,14 +249,10 @@ func (e *engine) judge(ctx context.Context) error {
 var steps = map[byte]string{keyOrder: "judge orders", keyPlace: "judge records", keySupply: "judge supplies"}
 
 // each calls f for each group of a kind that is to be judged, with an iterator
-// over the facts of that kind.
+// that stands at its first fact.
 func (e *engine) each(ctx context.Context, kind byte, f func(it *pebble.Iterator, g []byte) error) error {
-	it, err := e.s.iter(key{kind})
-	if err != nil {
-		return err
-	}
 	done := int64(0)
-	err = e.s.groups(kind, func(g, _ []byte) error {
+	return e.s.groups(kind, func(it *pebble.Iterator, g, _ []byte) error {
 		if done++; done%1000 == 0 {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -267,7 +264,6 @@ func (e *engine) each(ctx context.Context, kind byte, f func(it *pebble.Iterator
 		}
 		return e.keepUp(ctx)
 	})
-	return errors.Join(err, it.Close())
 }
 
 // report is what was found in all rounds so far.

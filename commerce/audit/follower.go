@@ -25,6 +25,10 @@ const FollowerEvery = 5 * time.Second
 // followerStuck is how long a Follower may stand still until it is unwell.
 const followerStuck = 2 * time.Minute
 
+// followerAgain is how long one that lost its lock tries hard to get it again: the
+// others may have to read all anew.
+const followerAgain = time.Minute
+
 // FollowerConfig says what a Follower audits.
 type FollowerConfig struct {
 	// Config is as for Follow, but for Database and Archive, which the Follower
@@ -51,6 +55,8 @@ type Follower struct {
 	log  *slog.Logger
 	stop context.CancelFunc
 	done chan struct{}
+
+	ours time.Time // when it last audited
 
 	mu     sync.Mutex
 	moved  time.Time // when the work last went on
@@ -132,6 +138,10 @@ func (f *Follower) run(ctx context.Context) {
 		switch {
 		case errors.Is(err, errNotOurs):
 			f.failed(nil, true)
+			if time.Since(f.ours) < followerAgain {
+				// Those who have no facts of this history yet ask less often.
+				again /= 10
+			}
 		case errors.Is(err, errHistory), errors.Is(err, errStore) && !errors.Is(err, errOpen):
 			// What was kept belongs to another history, to another version of this
 			// program, or was damaged. The topics are the truth.
@@ -196,6 +206,7 @@ func (f *Follower) audit(ctx context.Context) (err error) {
 	}
 	f.log.Info("audit follows", "folder", cfg.Dir)
 	cfg.metrics.following.Set(1)
+	defer func() { f.ours = time.Now() }()
 	return follow(ctx, cfg, src, f.told)
 }
 

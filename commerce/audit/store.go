@@ -23,12 +23,19 @@ var errOpen = errors.New("cannot be opened")
 type store struct {
 	db    *pebble.DB
 	batch *pebble.Batch
+	// buf is room to encode a fact in.
+	buf []byte
 	// most is how much is written at a time, in bytes.
 	most int
 	meta meta
 	// empty says that there was nothing when it was opened: no status can be
 	// there that is not of this run's first round.
 	empty bool
+	// noted are the groups that are noted in the batch already.
+	noted map[string]bool
+	// told are judgements that were taken back and are to be made anew: what was
+	// known of them is not new.
+	told map[string]status
 	// fresh counts the violations that are new since they were told, found has
 	// the first few of each invariant.
 	fresh [invariants]int64
@@ -47,6 +54,10 @@ func openStore(dir string, memory int64, keep bool) (*store, error) {
 	cache := pebble.NewCache(memory * 3 / 8)
 	defer cache.Unref()
 	opts := &pebble.Options{Cache: cache, MemTableSize: uint64(memory / 8), MemTableStopWritesThreshold: 3, Logger: silent{}, DisableWAL: !keep}
+	if !keep {
+		// Written once and read once: merging early and often would be for nothing.
+		opts.L0CompactionThreshold, opts.L0StopWritesThreshold, opts.LBaseMaxBytes = 12, 48, 512<<20
+	}
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
@@ -54,7 +65,7 @@ func openStore(dir string, memory int64, keep bool) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s %w (another audit may be using it, as the role audit of a running comptoir does): %w", errStore, dir, errOpen, err)
 	}
-	s := &store{db: db, batch: db.NewBatch(), most: int(memory / 64), found: map[inv][]Violation{}}
+	s := &store{db: db, batch: db.NewBatch(), most: int(memory / 64), found: map[inv][]Violation{}, noted: map[string]bool{}, buf: make([]byte, 0, 4096)}
 	data, err := s.get(key{keyMeta})
 	if err == nil && data == nil {
 		s.empty = true
@@ -97,6 +108,9 @@ func (s *store) get(k []byte) ([]byte, error) {
 
 func (s *store) set(k, v []byte) { _ = s.batch.Set(k, v, nil) } // a batch in memory takes anything
 
+// room is where a fact may be encoded; the next one takes the same.
+func (s *store) room() []byte { return s.buf[:0] }
+
 // fact keeps a fact, and notes that its group has news.
 func (s *store) fact(k, v []byte) {
 	s.set(k, v)
@@ -105,8 +119,17 @@ func (s *store) fact(k, v []byte) {
 	}
 }
 
-// dirty notes that the group of a fact is to be judged, from that fact on.
-func (s *store) dirty(k []byte) { s.set(append(key{keyDirty}, k...), nil) }
+// dirty notes that the group of a fact is to be judged: a sequence from that fact
+// on, any other as a whole.
+func (s *store) dirty(k []byte) {
+	if !sequence(k[0]) {
+		k = group(k)
+	}
+	if !s.noted[string(k)] {
+		s.noted[string(k)] = true
+		s.set(append(newKey(keyDirty), k...), nil)
+	}
+}
 
 // full says that the batch should be committed.
 func (s *store) full() bool { return s.batch.Len() >= s.most }
@@ -118,6 +141,7 @@ func (s *store) commit() error {
 		return fmt.Errorf("%w: %w", errStore, err)
 	}
 	s.batch.Reset()
+	clear(s.noted)
 	return nil
 }
 
@@ -126,6 +150,9 @@ func (s *store) drop(prefix []byte) { _ = s.batch.DeleteRange(prefix, after(pref
 
 // put sets the judgement on a group in place of its last one.
 func (s *store) put(group []byte, st *status) error {
+	if s.empty && st.clean() {
+		return nil
+	}
 	k := append(key{keyStatus}, group...)
 	var was status
 	if !s.empty {
@@ -146,6 +173,9 @@ func (s *store) put(group []byte, st *status) error {
 	}
 	s.count(st, 1)
 	s.set(k, st.append(nil))
+	if before, ok := s.told[string(group)]; ok {
+		was = before
+	}
 	for _, f := range st.found {
 		if more := f.count - was.of(f.inv); more > 0 {
 			if s.fresh[f.inv] += more; len(s.found[f.inv]) < maxFound {
@@ -169,7 +199,12 @@ func (st *status) of(i inv) int64 {
 	return 0
 }
 
-// forget removes the judgements on all groups whose keys begin with a prefix.
+// maxTold bounds how many judgements with violations are remembered when they are
+// taken back. What is beyond is told again.
+const maxTold = 10_000
+
+// forget removes the judgements on all groups whose keys begin with a prefix, so
+// that they are made anew.
 func (s *store) forget(prefix []byte) error {
 	it, err := s.iter(append(key{keyStatus}, prefix...))
 	if err != nil {
@@ -180,6 +215,12 @@ func (s *store) forget(prefix []byte) error {
 		if st, err = readStatus(it.Value()); err == nil {
 			s.count(&st, -1)
 			_ = s.batch.Delete(it.Key(), nil)
+			if len(st.found) > 0 && len(s.told) < maxTold {
+				for i := range st.found {
+					st.found[i].first = nil
+				}
+				s.told[string(it.Key()[1:])] = st
+			}
 		}
 	}
 	return errors.Join(err, it.Error(), it.Close(), s.commit())
@@ -203,29 +244,44 @@ func (s *store) iter(prefix []byte) (*pebble.Iterator, error) {
 
 // groups calls f for each group of a kind that is to be judged: in the first
 // round for all of them, later for those with news. from is the key of the first
-// fact that is new. f may set keys and commit.
-func (s *store) groups(kind byte, f func(group, from []byte) error) error {
-	prefix := key{kind}
-	if s.meta.judged {
-		prefix = key{keyDirty, kind}
-	}
-	it, err := s.iter(prefix)
+// fact that is new. f gets an iterator over all facts of the kind, which stands at
+// the group's first one and may be moved about in the group and just behind it; f
+// may set keys and commit.
+func (s *store) groups(kind byte, f func(facts *pebble.Iterator, group, from []byte) error) (err error) {
+	facts, err := s.iter(key{kind})
 	if err != nil {
 		return err
 	}
-	skip := len(prefix) - 1
-	for ok := it.First(); ok && err == nil; {
-		from := bytes.Clone(it.Key()[skip:])
-		of := group(from)
-		if err = f(of, from); err == nil {
-			next := after(of)
-			if skip > 0 {
-				next = append(key{keyDirty}, next...)
+	defer func() { err = errors.Join(err, facts.Close()) }()
+	var from []byte
+	if !s.meta.judged {
+		for ok := facts.First(); ok; {
+			from = append(from[:0], facts.Key()...)
+			g := group(from)
+			if err := f(facts, g, from); err != nil {
+				return err
 			}
-			ok = it.SeekGE(next)
+			if ok = facts.Valid(); ok && bytes.HasPrefix(facts.Key(), g) {
+				ok = facts.SeekGE(after(g))
+			}
 		}
+		return facts.Error()
 	}
-	return errors.Join(err, it.Error(), it.Close())
+	news, err := s.iter(key{keyDirty, kind})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, news.Close()) }()
+	for ok := news.First(); ok; {
+		from = append(from[:0], news.Key()[1:]...)
+		g := group(from)
+		facts.SeekGE(g)
+		if err := f(facts, g, from); err != nil {
+			return err
+		}
+		ok = news.SeekGE(append(key{keyDirty}, after(g)...))
+	}
+	return errors.Join(facts.Error(), news.Error())
 }
 
 // wake notes the groups whose time to wait has passed.
