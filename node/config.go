@@ -14,18 +14,19 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/comptoir/comptoir/broker"
+	"github.com/comptoir/comptoir/commerce/audit"
 	"github.com/comptoir/comptoir/commerce/event"
 )
 
 // Roles are the parts of Comptoir that an instance runs unless it is told
 // otherwise, in the order of an order's way.
-var Roles = []string{"api", "relais", "anomalies", "stock", "paiement", "facturation", "notification", "suivi", "connect"}
+var Roles = []string{"api", "relais", "anomalies", "stock", "paiement", "facturation", "notification", "suivi", "connect", "audit"}
 
 // Extra are roles that run only when they are named.
 var Extra = []string{"expedition"}
 
 // reserved are the names of roles that are not built yet.
-var reserved = []string{"console", "audit"}
+var reserved = []string{"console"}
 
 // Config is the one configuration tree. Default gives every value; a YAML file,
 // the environment (COMPTOIR_ and the path in capitals, joined by _) and flags
@@ -36,9 +37,9 @@ type Config struct {
 	Kafka        string    `yaml:"kafka" doc:"Address of the embedded broker (up only), loopback."`
 	Connect      string    `yaml:"connect" doc:"Address of the Kafka Connect REST API."`
 	Brokers      []string  `yaml:"brokers" doc:"Kafka cluster to use (serve), host:port each."`
-	Database     string    `yaml:"database" doc:"URL of the order database (serve), PostgreSQL 15 or later: needed by the roles api, relais and suivi. Not through a pooler that gives each transaction another session, such as PgBouncer in transaction mode: locks belong to a session. up keeps it in commandes.db of data_dir."`
+	Database     string    `yaml:"database" doc:"URL of the order database (serve), PostgreSQL 15 or later: needed by the roles api, relais, suivi and audit. Not through a pooler that gives each transaction another session, such as PgBouncer in transaction mode: locks belong to a session. up keeps it in commandes.db of data_dir."`
 	AdoptCluster string    `yaml:"adopt_cluster" doc:"Id of the Kafka cluster that replaces the one the order database belongs to (serve). Without it another cluster is refused; what was sent to the former one is not sent again, and timelines begin anew."`
-	Roles        []string  `yaml:"roles" doc:"What this instance runs: api, relais, anomalies, stock, paiement, facturation, notification, suivi, connect; and expedition, which runs only when it is named. Empty: all but expedition."`
+	Roles        []string  `yaml:"roles" doc:"What this instance runs: api, relais, anomalies, stock, paiement, facturation, notification, suivi, connect, audit; and expedition, which runs only when it is named. Empty: all but expedition."`
 	Sync         string    `yaml:"sync" doc:"When the embedded broker forces records to the disk: commit (before each acknowledgement) or interval (left to the operating system)."`
 	Catalogue    string    `yaml:"catalogue" doc:"File of products and stock to load at start, JSON or CSV."`
 	LogFormat    string    `yaml:"log_format" doc:"text or json."`
@@ -51,7 +52,16 @@ type Config struct {
 	Facturation  Invoicing `yaml:"facturation"`
 	Identite     Identity  `yaml:"identite"`
 	Stream       Stream    `yaml:"stream"`
+	Audit        Audit     `yaml:"audit"`
 	Traces       Traces    `yaml:"traces"`
+}
+
+// Audit says how the role audit checks what all instances do.
+type Audit struct {
+	Delai   Duration `yaml:"delai" doc:"How long something may be in flight: an order without its next event, a message in the outbox, a record its group has not read. After it the audit calls it a violation."`
+	Part    float64  `yaml:"part" doc:"Largest share of one core that the audit takes while the rest of the process works, above 0 to 1. While that does nothing it takes up to half a core."`
+	Archive string   `yaml:"archive" doc:"Invoice archive to compare with: URL of PostgreSQL or path of a SQLite file. Empty: up takes its own archive, serve compares with none."`
+	Table   string   `yaml:"table" doc:"Table of the archive, in PostgreSQL schema.table. Empty: factures_ecommerce in SQLite, factures.ecommerce in PostgreSQL."`
 }
 
 // Traces says where spans of OpenTelemetry go.
@@ -122,6 +132,7 @@ func Default() Config {
 			MinCommitInterval: Duration(10 * time.Millisecond),
 			BufferBytes:       16 << 20,
 		},
+		Audit:  Audit{Delai: Duration(audit.DefaultLimit), Part: audit.FollowerShare},
 		Traces: Traces{Echantillon: 1},
 	}
 }
@@ -202,7 +213,7 @@ func (c Config) HasRole(role string) bool {
 // MarshalYAML keeps passwords out of what is printed.
 func (c Config) MarshalYAML() (any, error) {
 	type plain Config
-	c.Database, c.Paiement.URL = RedactURL(c.Database), RedactURL(c.Paiement.URL)
+	c.Database, c.Paiement.URL, c.Audit.Archive = RedactURL(c.Database), RedactURL(c.Paiement.URL), RedactURL(c.Audit.Archive)
 	return plain(c), nil
 }
 

@@ -165,6 +165,8 @@ func TestValidateNamesThePath(t *testing.T) {
 		"stream.commit_interval":        func(c *Config) { c.Stream.CommitInterval = 0 },
 		"stream.min_commit_interval":    func(c *Config) { c.Stream.MinCommitInterval = Duration(time.Hour) },
 		"stream.buffer_bytes":           func(c *Config) { c.Stream.BufferBytes = 1 },
+		"audit.delai":                   func(c *Config) { c.Audit.Delai = 0 },
+		"audit.part":                    func(c *Config) { c.Audit.Part = 0 },
 	} {
 		t.Run(path, func(t *testing.T) {
 			c := Default()

@@ -28,6 +28,7 @@ import (
 	"github.com/comptoir/comptoir/broker"
 	"github.com/comptoir/comptoir/commerce"
 	"github.com/comptoir/comptoir/commerce/api"
+	"github.com/comptoir/comptoir/commerce/audit"
 	"github.com/comptoir/comptoir/commerce/event"
 	"github.com/comptoir/comptoir/commerce/orderdb"
 	"github.com/comptoir/comptoir/commerce/relay"
@@ -59,6 +60,7 @@ type Node struct {
 	payloads    *track.Fetcher
 	tracker     *track.Tracker
 	relay       *relay.Relay
+	audit       *audit.Follower
 
 	broker    *broker.Broker
 	kafka     kclient.Config
@@ -125,13 +127,16 @@ func build(cfg Config, embedded bool, log *slog.Logger) (*Node, error) {
 	if cfg.HasRole("connect") {
 		n.group.Add("connect", lifecycle.Func(n.startConnect, n.stopConnect))
 	}
+	if cfg.HasRole("audit") {
+		n.group.Add("audit", lifecycle.Func(n.startAudit, n.stopAudit))
+	}
 	n.group.Add("http", lifecycle.Func(n.startHTTP, n.stopHTTP))
 	n.group.Add("endpoints", lifecycle.Func(
 		func(context.Context) error { return WriteEndpoints(n.cfg.DataDir, n.endpoints) },
 		func(context.Context) error { return os.Remove(filepath.Join(n.cfg.DataDir, EndpointsFile)) }))
 	// Along the data: no new work, then the outbox and the stages commit, then
 	// those take what was committed that only read, then the broker.
-	n.group.StopOrder("endpoints", "http", "relay", "stages", "track", "connect", "api", "kafka", "broker", "prune", "database", "data directory", "traces")
+	n.group.StopOrder("endpoints", "http", "audit", "relay", "stages", "track", "connect", "api", "kafka", "broker", "prune", "database", "data directory", "traces")
 	return n, nil
 }
 
@@ -496,6 +501,12 @@ func (n *Node) checks() []web.Check {
 	}
 	for i := range checks {
 		checks[i].Dispensable = n.cfg.HasRole("api")
+	}
+	if n.cfg.HasRole("audit") {
+		// The work goes on without it.
+		check := started("audit", func() bool { return n.audit != nil }, func(context.Context) error { return n.auditHealth() })
+		check.Dispensable = true
+		checks = append(checks, check)
 	}
 	if n.cfg.needsDatabase() {
 		checks = append(checks, started("database", func() bool { return n.database != nil }, func(ctx context.Context) error { return n.database.Ping(ctx) }))

@@ -99,9 +99,10 @@ func TestReadiness(t *testing.T) {
 		roles               []string
 		needed, dispensable string
 	}{
-		{nil, "database", "kafka service-suivi relais connect service-stock service-paiement"},
+		{nil, "database", "kafka service-suivi relais connect audit service-stock service-paiement"},
 		{[]string{"api"}, "database", "kafka"},
 		{[]string{"relais", "suivi"}, "database kafka relais service-suivi", ""},
+		{[]string{"suivi", "audit"}, "database kafka service-suivi", "audit"},
 		{[]string{"stock", "connect"}, "kafka service-stock connect", ""},
 	} {
 		cfg := freePorts(t)

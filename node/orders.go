@@ -31,7 +31,7 @@ const (
 )
 
 // databaseRoles need the order database.
-var databaseRoles = []string{"api", "relais", "suivi"}
+var databaseRoles = []string{"api", "relais", "suivi", "audit"}
 
 func (c Config) needsDatabase() bool {
 	for _, r := range databaseRoles {
@@ -51,13 +51,17 @@ func (c Config) CheckDatabase() error {
 	return fmt.Errorf("the roles %s need --database postgres://USER:PASSWORD@HOST/NAME: the order database (or name other roles by --roles)", strings.Join(databaseRoles, ", "))
 }
 
-// openDatabase opens the order database: a file of the data directory, or the
-// one that --database names.
-func (n *Node) openDatabase(ctx context.Context) (err error) {
-	url := n.cfg.Database
+// orderDatabase is where the order database is: a file of the data directory, or
+// what --database names.
+func (n *Node) orderDatabase() string {
 	if n.embedded {
-		url = filepath.Join(n.cfg.DataDir, "commandes.db")
+		return filepath.Join(n.cfg.DataDir, "commandes.db")
 	}
+	return n.cfg.Database
+}
+
+func (n *Node) openDatabase(ctx context.Context) (err error) {
+	url := n.orderDatabase()
 	n.database, err = orderdb.Open(ctx, orderdb.Config{URL: url, Logger: n.log, Registerer: n.registry})
 	if err != nil {
 		return fmt.Errorf("order database: %w", err)

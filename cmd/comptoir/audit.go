@@ -45,10 +45,11 @@ adds up, invoice numbers have no gap, and so on. Nothing is changed. It may run
 while orders come: what is missing but younger than --limit is in flight.
 
 Exit code 0: nothing is wrong. 1: something is. 4: nothing is wrong, but something
-is in flight; --wait waits for it.
+is in flight (--wait waits for it), or the audit was interrupted.
 
 With --follow it runs for ever, from where it stood when it last ran on --dir; each
-new violation is a line on standard error.`,
+new violation is a line on standard error. A running ` + "`comptoir up` or `serve`" + ` does so
+by itself (role audit).`,
 		Example: `  comptoir audit
   comptoir audit --wait 1m -o json
   comptoir audit --brokers kafka-1:9092 --database postgres://comptoir:secret@db/commandes --archive postgres://comptoir:secret@db/archive
@@ -128,7 +129,10 @@ func (a *app) audit(ctx context.Context, f auditFlags) error {
 	}
 	cfg.Progress = a.auditProgress()
 	report, err := audit.Run(ctx, cfg)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return partialf("interrupted before anything was judged")
+	case err != nil:
 		return err
 	}
 	report = report.Only(f.only)
@@ -202,7 +206,7 @@ func (a *app) auditProgress() func(audit.Progress) {
 		case p.Step == "wait":
 			fmt.Fprintf(a.err, "waiting for rest: %d records to be handled\n", p.Total)
 		case p.Total > 0:
-			fmt.Fprintf(a.err, "%s: %d of %d records%s\n", p.Step, p.Done, p.Total, rate)
+			fmt.Fprintf(a.err, "%s: %d of %d%s\n", p.Step, p.Done, p.Total, rate)
 		case p.Done > 0:
 			fmt.Fprintf(a.err, "%s: %d%s\n", p.Step, p.Done, rate)
 		}

@@ -6,7 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -39,20 +39,30 @@ func rowOf(column func(name string) (string, bool)) digest {
 	return s.digest()
 }
 
-// column is a member as a column of a table would hold it.
-func (v *value) column(name string) (string, bool) {
-	m := v.get(name)
-	if m.kind == kindText {
-		return m.text, true
+// rowOfInvoice is the same of an invoice's event.
+func rowOfInvoice(v *value) digest {
+	s := make(sum, 0, 500)
+	for _, name := range columns {
+		switch m := v.get(name); {
+		case !s.flag(m.kind != kindNone):
+		case m.kind == kindText:
+			s = canonical(s, m.text)
+		case m.kind >= kindNumber:
+			s = m.canonical(s)
+		default:
+			s.text(m.raw)
+		}
 	}
-	return m.raw, m.kind != kindNone
+	return s.digest()
 }
 
 // canonical appends a text, or, if it is a JSON number, array or object, its
 // content.
 func canonical(s sum, text string) sum {
-	if v, err := readJSON([]byte(text), maxDepth); err == nil && v.kind >= kindNumber {
-		return v.canonical(s)
+	if strings.IndexAny(text, " \t\r\n-0123456789[{") == 0 {
+		if v, err := readJSON([]byte(text), maxDepth); err == nil && v.kind >= kindNumber {
+			return v.canonical(s)
+		}
 	}
 	s.text(text)
 	return s
@@ -75,18 +85,22 @@ func (v *value) canonical(s sum) sum {
 		}
 		s = append(s, 0)
 	case kindObject:
-		names := map[string]*value{}
+		sorted := make([]*value, len(v.kids))
 		for i := range v.kids {
-			names[v.kids[i].name] = &v.kids[i]
+			sorted[i] = &v.kids[i]
 		}
-		for _, name := range slices.Sorted(maps.Keys(names)) {
-			s.text(name)
-			s = names[name].canonical(s)
+		slices.SortFunc(sorted, func(a, b *value) int { return strings.Compare(a.name, b.name) })
+		for _, m := range sorted {
+			s.text(m.name)
+			s = m.canonical(s)
 		}
 		s = append(s, 0)
 	}
 	return s
 }
+
+// errNoArchive says that there is none to compare with now.
+var errNoArchive = errors.New("no archive")
 
 // archiveRest is how many times as long as reading the archive takes Follow
 // leaves it alone.
@@ -100,15 +114,19 @@ func (e *engine) readArchive(ctx context.Context) error {
 	}
 	begin, n := time.Now(), int64(0)
 	e.s.drop(key{keyRow})
-	if err := e.cfg.Archive.Rows(ctx, func(column func(string) (string, bool)) error {
+	err := e.cfg.Archive.Rows(ctx, func(column func(string) (string, bool)) error {
 		number, _ := column("numero")
 		row := rowOf(column)
-		e.s.set(key{keyRow}.id(strings.ReplaceAll(word(number), "\x00", "")).u64(uint64(n)), row[:])
+		e.s.set(newKey(keyRow).id(strings.ReplaceAll(word(number), "\x00", "")).u64(uint64(n)), row[:])
 		if n++; n%1000 == 0 {
 			e.progress("archive", n, 0)
 		}
-		return e.keepUp()
-	}); err != nil {
+		return e.keepUp(ctx)
+	})
+	if errors.Is(err, errNoArchive) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	e.s.meta.tally.checked[archiveOnce], e.s.meta.tally.checked[archiveRepeats] = n, n
@@ -117,15 +135,20 @@ func (e *engine) readArchive(ctx context.Context) error {
 }
 
 // compareArchive holds the rows that were read against the invoices.
-func (e *engine) compareArchive(context.Context) error {
+func (e *engine) compareArchive(ctx context.Context) error {
 	if !e.joined {
 		return nil
 	}
-	return errors.Join(e.s.forget(key{keyIssued}), e.s.forget(key{keyRow}), e.joinArchive())
+	e.s.told = map[string]status{}
+	defer func() { e.s.told = nil }()
+	if err := errors.Join(e.s.forget(key{keyIssued}), e.s.forget(key{keyRow})); err != nil {
+		return err
+	}
+	return e.joinArchive(ctx)
 }
 
 // joinArchive goes through invoices and rows side by side, by number.
-func (e *engine) joinArchive() (err error) {
+func (e *engine) joinArchive(ctx context.Context) (err error) {
 	issued, err := e.s.iter(key{keyIssued})
 	if err != nil {
 		return err
@@ -180,7 +203,7 @@ func (e *engine) joinArchive() (err error) {
 		if err := e.s.put(append(key{keyRow}, row...), &st); err != nil {
 			return err
 		}
-		if err := e.keepUp(); err != nil {
+		if err := e.keepUp(ctx); err != nil {
 			return err
 		}
 	}
@@ -239,28 +262,48 @@ func OpenArchive(ctx context.Context, where, table string) (*SQLArchive, error) 
 // Close ends the connections.
 func (a *SQLArchive) Close() error { return a.db.Close() }
 
+// archivePage is how many rows are read of a SQLite archive at a time: while they
+// are read it cannot make its log shorter.
+const archivePage = 1000
+
 // Rows implements Archive. A table that does not exist yet has no rows.
 func (a *SQLArchive) Rows(ctx context.Context, f func(func(string) (string, bool)) error) error {
-	exists, query := `SELECT count(*) FROM sqlite_schema WHERE '"' || name || '"' = ?`, `SELECT * FROM `+a.table
+	exists := `SELECT count(*) FROM sqlite_schema WHERE '"' || name || '"' = ?`
 	if a.postgres {
-		// As JSON, because its numbers keep their digits whatever the column's type.
-		exists, query = `SELECT count(to_regclass($1))`, `SELECT row_to_json(t)::text FROM `+a.table+` t`
+		exists = `SELECT count(to_regclass($1))`
 	}
 	var there int
 	if err := a.db.QueryRowContext(ctx, exists, a.table).Scan(&there); err != nil || there == 0 {
 		return wrapArchive(err)
 	}
-	read := tableRow
 	if a.postgres {
-		read = jsonRow
+		// As JSON, because its numbers keep their digits whatever the column's type.
+		return wrapArchive(each(ctx, a.db, func(rows *sql.Rows) error {
+			column, err := jsonRow(rows)
+			if err != nil {
+				return err
+			}
+			return f(column)
+		}, `SELECT row_to_json(t)::text FROM `+a.table+` t`))
 	}
-	return wrapArchive(each(ctx, a.db, func(rows *sql.Rows) error {
-		column, err := read(rows)
-		if err != nil {
+	for after := int64(math.MinInt64); ; {
+		var page []func(string) (string, bool)
+		if err := each(ctx, a.db, func(rows *sql.Rows) error {
+			column, err := tableRow(rows, &after)
+			page = append(page, column)
 			return err
+		}, `SELECT rowid, * FROM `+a.table+` WHERE rowid > ? ORDER BY rowid LIMIT ?`, after, archivePage); err != nil {
+			return wrapArchive(err)
 		}
-		return f(column)
-	}, query))
+		for _, column := range page {
+			if err := f(column); err != nil {
+				return wrapArchive(err)
+			}
+		}
+		if len(page) < archivePage {
+			return nil
+		}
+	}
 }
 
 func wrapArchive(err error) error {
@@ -270,8 +313,8 @@ func wrapArchive(err error) error {
 	return nil
 }
 
-// tableRow reads the columns of a row as text.
-func tableRow(rows *sql.Rows) (func(string) (string, bool), error) {
+// tableRow reads the row's id, and the other columns as text.
+func tableRow(rows *sql.Rows, id *int64) (func(string) (string, bool), error) {
 	names, err := rows.Columns()
 	if err != nil {
 		return nil, err
@@ -280,12 +323,13 @@ func tableRow(rows *sql.Rows) (func(string) (string, bool), error) {
 	for i := range values {
 		into[i] = &values[i]
 	}
+	into[0] = id
 	if err := rows.Scan(into...); err != nil {
 		return nil, err
 	}
 	return func(name string) (string, bool) {
 		for i, n := range names {
-			if strings.EqualFold(n, name) {
+			if i > 0 && strings.EqualFold(n, name) {
 				return values[i].String, values[i].Valid
 			}
 		}

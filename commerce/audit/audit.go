@@ -43,6 +43,9 @@ const DefaultLimit = time.Minute
 // DefaultEvery is the time between two rounds of Follow unless configured.
 const DefaultEvery = 10 * time.Second
 
+// DefaultMemory is what facts and fetches may hold in memory unless configured.
+const DefaultMemory = 128 << 20
+
 // Config says what to audit.
 type Config struct {
 	// Kafka is the cluster whose topics are read. Required.
@@ -67,6 +70,14 @@ type Config struct {
 	Zone *time.Location
 	// Every is the time between the rounds of Follow. Defaults to DefaultEvery.
 	Every time.Duration
+	// Share is how much of one core the work may take, as a share of the time:
+	// after some work it rests for as long as that asks. It takes more, up to
+	// half a core, while the rest of the process does nothing. Defaults to 1: no
+	// rest.
+	Share float64
+	// Memory is about how many bytes facts and fetches may hold in memory.
+	// Defaults to DefaultMemory.
+	Memory int64
 	// Progress is told every second or so how far a round is; nil: nobody.
 	Progress func(Progress)
 	// Logger hears of each new violation in Follow, as an error. Defaults to
@@ -74,6 +85,10 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer takes the metrics. Defaults to none.
 	Registerer prometheus.Registerer
+
+	metrics *metrics                    // registered already
+	held    func(context.Context) error // asked before each round of Follow
+	moved   func()                      // told that the work goes on
 }
 
 // Progress is how far a round is.
@@ -91,6 +106,12 @@ func (c *Config) defaults() {
 	if c.Every == 0 {
 		c.Every = DefaultEvery
 	}
+	if c.Share == 0 {
+		c.Share = 1
+	}
+	if c.Memory == 0 {
+		c.Memory = DefaultMemory
+	}
 	if c.Zone == nil {
 		c.Zone = paris
 	}
@@ -100,11 +121,20 @@ func (c *Config) defaults() {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.metrics == nil {
+		c.metrics = newMetrics(c.Registerer)
+	}
+	if c.held == nil {
+		c.held = func(context.Context) error { return nil }
+	}
+	if c.moved == nil {
+		c.moved = func() {}
+	}
 }
 
 // Run audits once what is there now, or, with Config.Wait, once all is at rest.
 func Run(ctx context.Context, cfg Config) (Report, error) {
-	src, err := newKafka(cfg.Kafka)
+	src, err := newKafka(cfg.Kafka, cfg.Memory)
 	if err != nil {
 		return Report{}, err
 	}
@@ -121,7 +151,7 @@ func run(ctx context.Context, cfg Config, src source) (r Report, err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
-	s, err := openStore(dir, cfg.Dir != "")
+	s, err := openStore(dir, cfg.Memory, cfg.Dir != "")
 	if err != nil {
 		return Report{}, err
 	}
@@ -136,55 +166,4 @@ func run(ctx context.Context, cfg Config, src source) (r Report, err error) {
 		return Report{}, err
 	}
 	return e.report()
-}
-
-// Follow audits round after round until ctx ends, from where the last Follow on
-// Config.Dir stood. Each new violation is logged as an error. done, if not nil,
-// is called with the report after each round. What fails, as a broker that is
-// away, is logged and tried again in the next round; an error is returned only
-// if trying again cannot help.
-func Follow(ctx context.Context, cfg Config, done func(Report)) error {
-	src, err := newKafka(cfg.Kafka)
-	if err != nil {
-		return err
-	}
-	defer src.close()
-	return follow(ctx, cfg, src, done)
-}
-
-func follow(ctx context.Context, cfg Config, src source, done func(Report)) (err error) {
-	cfg.defaults()
-	if cfg.Dir == "" {
-		return errors.New("following needs a folder to keep what was read")
-	}
-	s, err := openStore(cfg.Dir, true)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	e := newEngine(cfg, src, s)
-	tick := time.NewTicker(cfg.Every)
-	defer tick.Stop()
-	for {
-		err := e.round(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, errHistory), errors.Is(err, errStore):
-			return err
-		case err != nil:
-			cfg.Logger.Warn("audit round failed, tried again", "error", err)
-		case done != nil:
-			r, err := e.report()
-			if err != nil {
-				return err
-			}
-			done(r)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
 }

@@ -267,6 +267,25 @@ var faults = []struct {
 	}, "group-lag"},
 }
 
+func TestNumberOfInvoice(t *testing.T) {
+	for _, tc := range []struct {
+		text            string
+		year, series, n int64
+	}{
+		{"FA-2026-000001", 2026, 0, 1}, {"FA-2026-999999", 2026, 0, 999_999}, {"FA-2026-1000000", 2026, 0, 1_000_000}, {"FA-2026-12-000007", 2026, 12, 7},
+	} {
+		if year, series, n, ok := numberOfInvoice(tc.text); !ok || year != tc.year || series != tc.series || n != tc.n {
+			t.Errorf("%s: %d %d %d %v", tc.text, year, series, n, ok)
+		}
+	}
+	for _, text := range []string{"", "FA-", "FA-2026", "FA-2026-", "FA-2026-1", "FA-2026-0000001", "FA-2026-00000a", "FA-2026-0-000001", "FA-2026-01-000001", "FA-2026--000001",
+		"FA-2026-1-2-000001", "FA-26-000001", "FA-20260-000001", "FB-2026-000001", "FA-2026-1000000000000000000", "FA-2026-1234567890-000001", "FA-2026-+00001"} {
+		if _, _, _, ok := numberOfInvoice(text); ok {
+			t.Errorf("%q is one", text)
+		}
+	}
+}
+
 // TestFaults plants one fault in a history without any, and wants it found under
 // its invariant and no other, or those that cannot but follow.
 func TestFaults(t *testing.T) {
@@ -407,7 +426,7 @@ func TestRounds(t *testing.T) {
 			if s.cut = ordered(s, cut); s.cut >= len(s.records) {
 				s.cut = -1
 			}
-			st, err := openStore(dir, true)
+			st, err := openStore(dir, 8<<20, true)
 			if err != nil {
 				t.Fatal(err)
 			}

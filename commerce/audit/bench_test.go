@@ -3,6 +3,8 @@ package audit
 import (
 	"context"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
@@ -34,7 +36,7 @@ func (m mill) bounds(context.Context) (map[part]bound, error) {
 func (m mill) lags(context.Context) ([]lag, error) { return nil, nil }
 func (m mill) close()                              {}
 
-func (m mill) read(_ context.Context, _ map[part]int64, _ map[part]bound, f func(*Record) error) error {
+func (m mill) read(_ context.Context, _ map[part]int64, _ map[part]bound, f func(*Record) error, _ func()) error {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	stamp := at.Format(written)
 	for topic, n := range m.ends() {
@@ -105,12 +107,20 @@ func (m mill) movement(i int, stamp string) (key, id, value string) {
 // of making the records is in it.
 func BenchmarkAudit(b *testing.B) {
 	var peak uint64
-	cfg := Config{Dir: b.TempDir(), Progress: func(Progress) {
+	dir := b.TempDir()
+	cfg := Config{Progress: func(Progress) {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		peak = max(peak, m.Sys-m.HeapReleased)
 	}}
-	begin := time.Now()
+	begin, cpu := time.Now(), processorTime()
+	b.Setenv("TMPDIR", dir) // as without --dir: nothing is kept
+	disk := int64(0)
+	was := cfg.Progress
+	cfg.Progress = func(p Progress) {
+		was(p)
+		disk = max(disk, sizeOf(dir))
+	}
 	r, err := run(b.Context(), cfg, mill{1000 * b.N})
 	if err != nil {
 		b.Fatal(err)
@@ -122,4 +132,18 @@ func BenchmarkAudit(b *testing.B) {
 	}
 	b.ReportMetric(float64(r.Records)/time.Since(begin).Seconds(), "records/s")
 	b.ReportMetric(float64(peak)/(1<<20), "MiB")
+	b.ReportMetric(float64(disk)/float64(1000*b.N), "disk-B/order")
+	b.ReportMetric(float64((processorTime()-cpu).Microseconds())/float64(1000*b.N), "cpu-µs/order")
+}
+
+func sizeOf(dir string) (n int64) {
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			if i, err := d.Info(); err == nil { // it may be gone by now
+				n += i.Size()
+			}
+		}
+		return nil
+	})
+	return n
 }

@@ -39,7 +39,7 @@ type orderCheck struct {
 	moves  moves
 
 	line timeline
-	row  bool // the database knows the order
+	held *held // what the database has, if it was read in this round
 }
 
 // partOf is what an order wants of a product.
@@ -62,9 +62,10 @@ func (h *happened) add(f eventFact, at place) {
 	}
 }
 
-// check reads and judges the order whose facts begin with g.
+// check reads and judges the order whose facts begin with g, at the first of
+// which the iterator stands.
 func (c *orderCheck) check(it *pebble.Iterator, g []byte) error {
-	for ok := it.SeekGE(g); ok && bytes.HasPrefix(it.Key(), g) && len(it.Key()) > len(g); {
+	for ok := it.Valid(); ok && bytes.HasPrefix(it.Key(), g) && len(it.Key()) > len(g); {
 		class, rest := it.Key()[len(g)], it.Key()[len(g)+1:]
 		if class == classRecord {
 			var err error
@@ -85,8 +86,7 @@ func (c *orderCheck) check(it *pebble.Iterator, g []byte) error {
 
 func (c *orderCheck) fact(class byte, rest, data []byte) error {
 	if class == classRow {
-		c.row = true
-		return nil
+		return c.readRow(data)
 	}
 	f, err := readEventFact(data)
 	if err != nil {
@@ -134,6 +134,16 @@ func (c *orderCheck) fact(class byte, rest, data []byte) error {
 		return c.show(&f)
 	}
 	return nil
+}
+
+// readRow takes what the first round has read of the database. Later it is old.
+func (c *orderCheck) readRow(data []byte) error {
+	if len(data) == 0 || c.e.s.meta.judged {
+		return nil
+	}
+	h, err := readHeld(data)
+	c.held = &h
+	return err
 }
 
 // show notes an alert if it is against the content that counts.

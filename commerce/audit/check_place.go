@@ -22,7 +22,7 @@ func (e *engine) checkPlace(it *pebble.Iterator, g []byte) (st status, err error
 		n     int // rejections
 	)
 	at, _ := readPlace(g[1:], tOrders)
-	for ok := it.SeekGE(g); ok && bytes.HasPrefix(it.Key(), g); ok = it.Next() {
+	for ok := it.Valid(); ok && bytes.HasPrefix(it.Key(), g); ok = it.Next() {
 		rest := it.Key()[len(g):]
 		if len(rest) == 0 {
 			if f, err = readPlaceFact(it.Value()); err != nil {
@@ -107,7 +107,7 @@ func (e *engine) checkSupply(it *pebble.Iterator, g []byte) (st status, err erro
 	var asked, moved stepFact
 	var first, at place
 	quantities, moves := map[int64]bool{}, 0
-	for ok := it.SeekGE(g); ok && bytes.HasPrefix(it.Key(), g) && len(it.Key()) > len(g); ok = it.Next() {
+	for ok := it.Valid(); ok && bytes.HasPrefix(it.Key(), g) && len(it.Key()) > len(g); ok = it.Next() {
 		kind, rest := it.Key()[len(g)], it.Key()[len(g)+1:]
 		f, err := readStepFact(it.Value())
 		if err != nil {

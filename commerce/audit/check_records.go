@@ -12,59 +12,47 @@ import (
 type recordOf struct {
 	orderFact
 	at       place
+	known    bool // it is there, and is of this order
 	rejected int
+	by       place    // the first rejection
+	all      timeline // of the rejections
 }
 
+// recordsKept is how many records of an order are kept in memory for the second
+// look at them; of more all are read again.
+const recordsKept = 16
+
 // each calls f for the order's records, whose keys begin with the prefix. The
-// iterator stands at the first of them, or, for the last pass, goes back there;
-// each leaves it behind them, and says whether there is more. In the last pass
-// it tells the timeline of all it meets.
-func (c *orderCheck) each(it *pebble.Iterator, prefix []byte, last bool, f func(*recordOf, []place)) (ok bool, err error) {
-	var (
-		r          recordOf
-		any        bool
-		rejections []place // the first few
-	)
-	flush := func() {
-		if any {
-			f(&r, rejections)
-		}
-		r, any, rejections = recordOf{}, false, rejections[:0]
-	}
-	ok = true
-	if last {
-		ok = it.SeekGE(prefix)
-	}
-	for ; ok && bytes.HasPrefix(it.Key(), prefix); ok = it.Next() {
+// iterator stands at the first of them; each leaves it behind them, and says
+// whether there is more.
+func (c *orderCheck) each(it *pebble.Iterator, prefix []byte, f func(*recordOf)) (ok bool, err error) {
+	var r recordOf
+	any := false
+	for ok = it.Valid(); ok && bytes.HasPrefix(it.Key(), prefix); ok = it.Next() {
 		at, rest := readPlace(it.Key()[len(prefix):], tOrders)
 		if any && at != r.at {
-			flush()
+			f(&r)
+			r, any = recordOf{}, false
 		}
 		if len(rest) == 0 {
 			fact, err := readOrderFact(it.Value())
 			if err != nil {
 				return false, fmt.Errorf("%w: order %q: %w", errStore, c.id, err)
 			}
-			r, any = recordOf{orderFact: fact, at: at}, true
-			if last {
-				c.line.add(c.e, at, fact.at)
-			}
+			r, any = recordOf{orderFact: fact, at: at, known: true}, true
 			continue
 		}
 		by, _ := readPlace(rest, tErrors)
-		if last {
-			c.line.add(c.e, by, r.orderFact.at)
+		r.at, any = at, true // it may accuse a record that is not there, or not of this order
+		if r.rejected++; r.rejected == 1 {
+			r.by = by
 		}
-		if !any { // it accuses a record that is not there, or not of this order
-			r.at, any = at, true
-			r.at.topic = noTopic
-		}
-		if r.rejected++; len(rejections) < 4 {
-			rejections = append(rejections, by)
-		}
+		r.all.add(c.e, by, r.orderFact.at)
 	}
-	flush()
-	return ok, nil
+	if any {
+		f(&r)
+	}
+	return ok, it.Error()
 }
 
 // records judges the order's records: which of them the verdict is about, and
@@ -81,7 +69,11 @@ func (c *orderCheck) records(it *pebble.Iterator, prefix []byte) (ok bool, err e
 		products = productsHash(len(c.verdict.parts), func(i int) string { return c.verdict.parts[i].product })
 	}
 	keep := func(r *recordOf) *recordOf { k := *r; return &k }
-	if _, err := c.each(it, prefix, false, func(r *recordOf, _ []place) {
+	n, kept := 0, make([]recordOf, 0, 2)
+	ok, err = c.each(it, prefix, func(r *recordOf) {
+		if n++; n <= recordsKept {
+			kept = append(kept, *r)
+		}
 		if !r.coherent {
 			return
 		}
@@ -106,7 +98,8 @@ func (c *orderCheck) records(it *pebble.Iterator, prefix []byte) (ok bool, err e
 		default:
 			fitting++
 		}
-	}); err != nil {
+	})
+	if err != nil {
 		return false, err
 	}
 	if winner == nil {
@@ -135,33 +128,45 @@ func (c *orderCheck) records(it *pebble.Iterator, prefix []byte) (ok bool, err e
 			c.st.violate(verdictRepeats, c.at, "order %q: the name of a product was never its name", c.id)
 		}
 	}
-	return c.each(it, prefix, true, func(r *recordOf, rejections []place) {
+	again := func(r *recordOf) {
+		if r.known {
+			c.line.add(c.e, r.at, r.orderFact.at)
+		}
+		c.line.join(&r.all)
 		switch {
-		case r.at.topic == noTopic:
+		case !r.known:
 		case !r.coherent:
 			c.incoherent++
 			c.rejected += int64(r.rejected)
 		default:
 			c.coherent++
-			c.answer(r, winner, rejections)
+			c.answer(r, winner)
 		}
-	})
+	}
+	if n > recordsKept {
+		it.SeekGE(prefix)
+		return c.each(it, prefix, again)
+	}
+	for i := range kept {
+		again(&kept[i])
+	}
+	return ok, nil
 }
 
 // answer judges what a coherent record got.
-func (c *orderCheck) answer(r, winner *recordOf, rejections []place) {
+func (c *orderCheck) answer(r, winner *recordOf) {
 	if r.rejected > 0 {
 		c.conflicts++
 	}
 	if r.rejected > 1 {
-		c.st.violate(oneAnswer, r.at, "order %q: the record is rejected %d times, as by %s", c.id, r.rejected, rejections[0])
+		c.st.violate(oneAnswer, r.at, "order %q: the record is rejected %d times, as by %s", c.id, r.rejected, r.by)
 		return
 	}
 	switch {
 	case winner == nil:
 		// Not known yet, or said: no verdict is about a record of this order.
 	case r.identity == winner.identity && r.rejected > 0:
-		c.st.violate(oneAnswer, r.at, "order %q: the record has the content of %s, which the verdict is about, and is rejected by %s", c.id, winner.at, rejections[0])
+		c.st.violate(oneAnswer, r.at, "order %q: the record has the content of %s, which the verdict is about, and is rejected by %s", c.id, winner.at, r.by)
 	case r.identity != winner.identity && r.rejected == 0:
 		c.st.missing(&c.e.clock, later(r.orderFact.at, c.verdict.at), oneAnswer, r.at, "order %q: the record is in conflict with %s and is not rejected", c.id, winner.at)
 	}
@@ -186,7 +191,7 @@ func (e *engine) fits(f *orderFact, v *eventFact, products uint64) bool {
 	case f.product == v.parts[0].product, e.s.meta.gaps:
 		return true
 	}
-	return e.known(append(key{keyName, nameFolded}.id(fold(f.product)), v.parts[0].product...))
+	return e.known(append(append(newKey(keyName), nameFolded).id(fold(f.product)), v.parts[0].product...))
 }
 
 // named says whether each product of a verdict is called by a name that it had:
@@ -199,7 +204,7 @@ func (e *engine) named(f *orderFact, v *eventFact) bool {
 		if l.name == hash(l.product) || i < len(f.names) && l.name == f.names[i] {
 			continue
 		}
-		if !e.known(key{keyName, nameOf}.id(l.product).u64(l.name)) {
+		if !e.known(append(newKey(keyName), nameOf).id(l.product).u64(l.name)) {
 			return false
 		}
 	}
@@ -230,7 +235,7 @@ const maxNames = 50_000
 
 // lane notes which record of a client got which verdict.
 func (e *engine) lane(r *recordOf, verdict place) error {
-	k := key{keyLane}.id(r.client).u32(uint32(r.at.partition)).u64(uint64(r.at.offset))
+	k := newKey(keyLane).id(r.client).u32(uint32(r.at.partition)).u64(uint64(r.at.offset))
 	v := key(nil).place(verdict)
 	if e.s.meta.judged {
 		old, err := e.s.get(k)

@@ -2,10 +2,13 @@ package audit
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/comptoir/comptoir/commerce/event"
 )
@@ -13,59 +16,49 @@ import (
 // step is an element of a sequence and where its record stands.
 type step struct {
 	stepFact
-	at  place
-	key []byte
+	at place
 }
 
 // sequences judges what must follow from each other in a kind of groups: each
 // element is held against the one before it. Those before the first new one were
 // judged in an earlier round. last, if not nil, is called with the last element
 // of each group.
-func (e *engine) sequences(kind byte, read func(k, v []byte) (step, error), judge func(st *status, before *step, is *step), last func(*step) error) error {
-	return e.s.groups(kind, func(g, from []byte) (err error) {
-		it, err := e.s.iter(g)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, it.Close()) }()
-		var before, is *step
-		ok := it.SeekLT(from)
-		if ok {
-			if before, err = readStep(it.Key(), it.Value(), read); err != nil {
-				return err
+func (e *engine) sequences(ctx context.Context, kind byte, read func(k, v []byte) (step, error), judge func(st *status, before *step, is *step), last func(g []byte, s *step) error) error {
+	return e.s.groups(kind, func(it *pebble.Iterator, g, from []byte) (err error) {
+		var before, is step
+		n, ok := 0, it.Valid()
+		if e.s.meta.judged {
+			if it.SeekLT(from) && bytes.HasPrefix(it.Key(), g) {
+				if before, err = read(it.Key(), it.Value()); err != nil {
+					return fmt.Errorf("%w: %w", errStore, err)
+				}
+				n = 1
 			}
-			ok = it.Next()
-		} else {
-			ok = it.First()
+			ok = it.SeekGE(from)
 		}
-		for ; ok; ok = it.Next() {
-			if is, err = readStep(it.Key(), it.Value(), read); err != nil {
-				return err
+		for ; ok && bytes.HasPrefix(it.Key(), g); ok = it.Next() {
+			if is, err = read(it.Key(), it.Value()); err != nil {
+				return fmt.Errorf("%w: %w", errStore, err)
 			}
 			var st status
-			judge(&st, before, is)
-			if err := e.s.put(is.key, &st); err != nil {
+			if n == 0 {
+				judge(&st, nil, &is)
+			} else {
+				judge(&st, &before, &is)
+			}
+			if err := e.s.put(it.Key(), &st); err != nil {
 				return err
 			}
-			before = is
-			if err := e.keepUp(); err != nil {
+			before, n = is, n+1
+			if err := e.keepUp(ctx); err != nil {
 				return err
 			}
 		}
-		if last != nil && before != nil {
-			return last(before)
+		if last != nil && n > 0 {
+			return last(g, &before)
 		}
-		return nil
+		return it.Error()
 	})
-}
-
-func readStep(k, v []byte, read func(k, v []byte) (step, error)) (*step, error) {
-	s, err := read(k, v)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errStore, err)
-	}
-	s.key = bytes.Clone(k)
-	return &s, nil
 }
 
 // readTail reads a step whose key ends with its place.

@@ -3,10 +3,13 @@ package audit
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
+	"strings"
 	"time"
 
 	"github.com/comptoir/comptoir/commerce/event"
 	"github.com/comptoir/comptoir/commerce/orderdb"
+	"github.com/comptoir/comptoir/internal/wire"
 )
 
 // Database is the order database as far as it is audited. OpenDatabase opens
@@ -16,6 +19,10 @@ type Database interface {
 	Positions(ctx context.Context) (map[orderdb.Partition]int64, error)
 	// List calls f with each order whose number is above after, in their order.
 	List(ctx context.Context, after int64, f func(number int64, id string) error) error
+	// Page calls f with the next orders whose number is above after, in their
+	// order, none at the end, and then entry with each element of their timelines
+	// by number, all as of one moment.
+	Page(ctx context.Context, after int64, f func(number int64, r Row), entry func(number int64, topic string, partition int32, offset int64)) error
 	// Rows calls f with each of the orders that is there, and entry with each
 	// element of their timelines, all as of one moment.
 	Rows(ctx context.Context, ids []string, f func(Row), entry func(id, topic string, partition int32, offset int64)) error
@@ -58,6 +65,11 @@ func (t *timeline) add(e *engine, p place, at time.Time) {
 	}
 }
 
+// join adds what another one has.
+func (t *timeline) join(o *timeline) {
+	t.sum, t.n, t.behind, t.newest = t.sum+o.sum, t.n+o.n, t.behind || o.behind, later(t.newest, o.newest)
+}
+
 // mix spreads a place over 64 bits.
 func (p place) mix() uint64 {
 	x := uint64(p.offset)*0x9e3779b97f4a7c15 ^ uint64(p.partition)<<40 ^ uint64(p.topic)<<56
@@ -67,24 +79,62 @@ func (p place) mix() uint64 {
 }
 
 // listRows notes the orders that are new in the database, so that those of which
-// no topic knows are met too.
+// no topic knows are met too. In the first round it reads all that the database
+// has of them: looking up each order when it is judged would take far longer.
 func (e *engine) listRows(ctx context.Context) error {
-	if e.cfg.Database == nil {
+	if e.stored = nil; e.cfg.Database == nil {
 		return nil
+	}
+	// First how far tracking has read: what it reads meanwhile it may have.
+	if err := e.storedUpTo(ctx); err != nil {
+		return err
+	}
+	if !e.s.meta.judged {
+		return e.readRows(ctx)
 	}
 	err := e.cfg.Database.List(ctx, e.s.meta.rows, func(number int64, id string) error {
 		e.s.fact(orderKey(id, classRow), nil)
 		e.s.meta.rows = number
-		return e.keepUp()
+		return e.keepUp(ctx)
 	})
 	return cmp.Or(err, e.s.commit())
 }
 
+// readRows keeps what the database has of all orders.
+func (e *engine) readRows(ctx context.Context) error {
+	for after, done := int64(0), int64(0); ; {
+		var (
+			page []held
+			at   = map[int64]int{}
+		)
+		if err := e.cfg.Database.Page(ctx, after, func(number int64, r Row) {
+			at[number] = len(page)
+			page = append(page, held{row: r, there: true})
+			after = number
+		}, func(number int64, topic string, partition int32, offset int64) {
+			if i, ok := at[number]; ok {
+				page[i].add(e, topic, partition, offset)
+			}
+		}); err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			return e.s.commit()
+		}
+		for i := range page {
+			e.s.fact(orderKey(page[i].row.ID, classRow), page[i].append(nil))
+			if err := e.keepUp(ctx); err != nil {
+				return err
+			}
+		}
+		e.s.meta.rows = after
+		done += int64(len(page))
+		e.progress("database", done, 0)
+	}
+}
+
 // storedUpTo notes how far tracking has read.
 func (e *engine) storedUpTo(ctx context.Context) error {
-	if e.stored = nil; e.cfg.Database == nil {
-		return nil
-	}
 	positions, err := e.cfg.Database.Positions(ctx)
 	e.stored = map[part]int64{}
 	for p, next := range positions {
@@ -102,6 +152,39 @@ type held struct {
 	beyond bool // its timeline has records that were not read yet
 }
 
+func (h *held) add(e *engine, topic string, partition int32, offset int64) {
+	p := place{topicIndex(topic), partition, offset}
+	if b, known := e.bounds[part{p.topic, p.partition}]; known && offset >= b.end {
+		h.beyond = true
+		return
+	}
+	h.sum += p.mix()
+	h.n++
+}
+
+func (h *held) append(b []byte) []byte {
+	for _, t := range []string{h.row.State, h.row.Client, h.row.Reason, h.row.Invoice, strings.Join(h.row.Alerts, "\n")} {
+		b = wire.AppendText(b, t)
+	}
+	b = binary.AppendVarint(b, h.row.At.UnixMilli())
+	b = binary.BigEndian.AppendUint64(b, h.sum)
+	return wire.AppendFlag(binary.AppendVarint(b, h.n), h.beyond)
+}
+
+func readHeld(data []byte) (h held, err error) {
+	d := wire.Decode("row of an order", data)
+	h.there = true
+	alerts := ""
+	for _, t := range []*string{&h.row.State, &h.row.Client, &h.row.Reason, &h.row.Invoice, &alerts} {
+		*t = d.Text(maxBytes)
+	}
+	if alerts != "" {
+		h.row.Alerts = strings.Split(alerts, "\n")
+	}
+	h.row.At, h.sum, h.n, h.beyond = d.Millis(), u64(d), d.Varint(), d.Flag()
+	return h, d.End()
+}
+
 // compareRows holds the orders that were judged against the database, and sets
 // their judgements.
 func (e *engine) compareRows(ctx context.Context) error {
@@ -117,16 +200,9 @@ func (e *engine) compareRows(ctx context.Context) error {
 				h.row, h.there = r, true
 			}
 		}, func(id, topic string, partition int32, offset int64) {
-			h, p := rows[id], place{topicIndex(topic), partition, offset}
-			if h == nil {
-				return
+			if h := rows[id]; h != nil {
+				h.add(e, topic, partition, offset)
 			}
-			if b, known := e.bounds[part{p.topic, p.partition}]; known && offset >= b.end {
-				h.beyond = true
-				return
-			}
-			h.sum += p.mix()
-			h.n++
 		}); err != nil {
 			return err
 		}
@@ -135,7 +211,7 @@ func (e *engine) compareRows(ctx context.Context) error {
 		}
 	}
 	for _, c := range batch {
-		if err := e.s.put(key{keyOrder}.id(c.id), &c.st); err != nil {
+		if err := e.s.put(newKey(keyOrder).id(c.id), &c.st); err != nil {
 			return err
 		}
 	}
@@ -229,12 +305,11 @@ func (c *orderCheck) state() (state, reason string) {
 }
 
 // compareStock holds a product's last movement against the database.
-func (e *engine) compareStock(ctx context.Context, last *step) error {
+func (e *engine) compareStock(ctx context.Context, g []byte, last *step) error {
 	if e.cfg.Database == nil {
 		return nil
 	}
 	e.s.meta.tally.checked[databaseStock]++
-	g := group(last.key)
 	product, _ := readID(g[1:])
 	available, reserved, ok, err := e.cfg.Database.Level(ctx, product)
 	if err != nil {

@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"database/sql"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,7 +34,7 @@ func openSQL(ctx context.Context, where string) (db *sql.DB, postgres bool, err 
 	if db, err = sql.Open(driver, source); err != nil {
 		return nil, false, errors.New("it is no URL of PostgreSQL")
 	}
-	db.SetMaxOpenConns(2)
+	db.SetMaxOpenConns(3)
 	if err := db.PingContext(ctx); err != nil {
 		return nil, false, errors.Join(err, db.Close())
 	}
@@ -47,7 +46,7 @@ type SQLDatabase struct {
 	db       *sql.DB
 	postgres bool
 	// The queries as this kind of database takes them.
-	positions, list, orders, entries, level, pending string
+	positions, list, orders, entries, level, pending, topics, page, span string
 }
 
 // OpenDatabase opens the order database at a file path or a postgres:// URL. The
@@ -58,20 +57,24 @@ func OpenDatabase(ctx context.Context, where string) (*SQLDatabase, error) {
 		return nil, fmt.Errorf("order database: %w", err)
 	}
 	d := &SQLDatabase{db: db, postgres: postgres}
-	schema, offset, among, arg := "", "l.offset", "IN (SELECT value FROM json_each(?))", "?"
+	schema, offset, among, one, two := "", "l.offset", "IN (SELECT value FROM json_each(?))", "?", "?"
 	if postgres {
-		schema, offset, among, arg = "comptoir.", "l.log_offset", "IN (SELECT jsonb_array_elements_text($1::jsonb))", "$1"
+		schema, offset, among, one, two = "comptoir.", "l.log_offset", "IN (SELECT jsonb_array_elements_text($1::jsonb))", "$1", "$2"
 	}
-	query := strings.NewReplacer("{s}", schema, "{offset}", offset, "{among}", among, "{1}", arg).Replace
+	query := strings.NewReplacer("{s}", schema, "{offset}", offset, "{among}", among, "{1}", one, "{2}", two).Replace
 	d.positions = query(`SELECT topic, partition, next FROM {s}positions`)
 	d.list = query(`SELECT number, id FROM {s}orders WHERE number > {1} ORDER BY number LIMIT 5000`)
-	d.orders = query(`SELECT id, state, client, CASE WHEN reason_of = state THEN reason ELSE '' END, invoice, alerts, digest, at FROM {s}orders WHERE id {among}`)
+	orders := `SELECT number, id, state, client, CASE WHEN reason_of = state THEN reason ELSE '' END, invoice, alerts, digest, at FROM {s}orders `
+	d.orders = query(orders + `WHERE id {among}`)
+	d.topics = query(`SELECT id, name FROM {s}topics`)
+	d.page = query(orders + `WHERE number > {1} ORDER BY number LIMIT {2}`)
+	d.span = query(`SELECT number, topic, partition, {offset} FROM {s}timeline l WHERE number > {1} AND number <= {2}`)
 	d.entries = query(`SELECT o.id, t.name, l.partition, {offset} FROM {s}orders o JOIN {s}timeline l ON l.number = o.number
 		JOIN {s}topics t ON t.id = l.topic WHERE o.id {among}`)
 	d.level = query(`SELECT available, reserved FROM {s}products WHERE id = {1}`)
 	d.pending = query(`SELECT count(*), coalesce(min(at), 0) FROM {s}outbox WHERE sent IS NULL`)
 	if _, _, err := d.Pending(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("order database: it is none that this program knows: %w", err), db.Close())
+		return nil, errors.Join(fmt.Errorf("it is no order database that this program knows: %w", err), db.Close())
 	}
 	return d, nil
 }
@@ -144,15 +147,11 @@ func (d *SQLDatabase) Rows(ctx context.Context, ids []string, f func(Row), entry
 	}
 	defer func() { _ = tx.Rollback() }() // nothing was written
 	if err := each(ctx, tx, func(rows *sql.Rows) error {
-		var r Row
-		var state, at int64
-		var said string
-		var digest []byte
-		if err := rows.Scan(&r.ID, &state, &r.Client, &r.Reason, &r.Invoice, &said, &digest, &at); err != nil {
+		var number int64
+		r, err := scanRow(rows.Scan, &number)
+		if err != nil {
 			return err
 		}
-		r.Alerts = alertsAgainst(said, hex.EncodeToString(digest))
-		r.State, r.At = orderdb.State(state).String(), time.UnixMilli(at)
 		f(r)
 		return nil
 	}, d.orders, string(list)); err != nil {

@@ -129,13 +129,25 @@ func TestArchive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := rowOf(v.column); rows[0] != want {
+	if want := rowOfInvoice(&v); rows[0] != want {
 		t.Error("the row is not the invoice")
+	}
+	// Several pages, of which one ends where the table does.
+	if _, err := db.Exec(`WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO factures_ecommerce (numero) SELECT i FROM n`, 2*archivePage); err != nil {
+		t.Fatal(err)
+	}
+	numbers := map[string]bool{}
+	if err := a.Rows(t.Context(), func(column func(string) (string, bool)) error {
+		number, _ := column("NUMERO")
+		numbers[number] = true
+		return nil
+	}); err != nil || len(numbers) != 2*archivePage {
+		t.Errorf("%d of %d rows, %v", len(numbers), 2*archivePage, err)
 	}
 	if _, err := db.Exec(`UPDATE factures_ecommerce SET lignes = '[]'`); err != nil {
 		t.Fatal(err)
 	}
-	if err := read(); err != nil || rows[0] == rowOf(v.column) {
+	if err := read(); err != nil || rows[0] == rowOfInvoice(&v) {
 		t.Errorf("another row is the invoice, %v", err)
 	}
 }

@@ -19,8 +19,9 @@ type source interface {
 	// cause lies in another topic comes with its cause.
 	bounds(ctx context.Context) (map[part]bound, error)
 	// read calls f with the records from each position up to the bound, those of
-	// a partition in their order, transaction markers too.
-	read(ctx context.Context, from map[part]int64, to map[part]bound, f func(*Record) error) error
+	// a partition in their order, transaction markers too. It calls work when it
+	// has waited for records and has some.
+	read(ctx context.Context, from map[part]int64, to map[part]bound, f func(*Record) error, work func()) error
 	// lags returns where consumer groups stand, in what they have read ever.
 	lags(ctx context.Context) ([]lag, error)
 	close()
@@ -55,6 +56,8 @@ type engine struct {
 	stored map[part]int64    // how far the order database has read; nil without one
 	batch  []*orderCheck     // to be compared with it
 	shown  time.Time
+	pace   *pace
+	since  time.Time // what is missing is awaited at least since then
 
 	scanned time.Time     // when the archive was read last
 	scan    time.Duration // and how long that took
@@ -62,7 +65,7 @@ type engine struct {
 }
 
 func newEngine(cfg Config, src source, s *store) *engine {
-	return &engine{cfg: cfg, src: src, s: s, m: newMetrics(cfg.Registerer), names: map[string]bool{}, waits: map[lag]time.Time{}}
+	return &engine{cfg: cfg, src: src, s: s, m: cfg.metrics, pace: newPace(cfg.Share), names: map[string]bool{}, waits: map[lag]time.Time{}}
 }
 
 // progress tells how far a step is, now and then.
@@ -73,12 +76,19 @@ func (e *engine) progress(step string, done, total int64) {
 	}
 }
 
-// keepUp commits what has gathered.
-func (e *engine) keepUp() error {
+// keepUp commits what has gathered, and rests if it is time.
+func (e *engine) keepUp(ctx context.Context) error {
 	if e.s.full() {
-		return e.s.commit()
+		if err := e.s.commit(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return e.rested(ctx)
+}
+
+func (e *engine) rested(ctx context.Context) error {
+	e.cfg.moved()
+	return e.pace.rest(ctx)
 }
 
 // round reads what is new, judges what has changed, and compares.
@@ -90,7 +100,8 @@ func (e *engine) round(ctx context.Context) (err error) {
 		err = errors.Join(err, e.s.commit())
 		e.s.empty = false
 	}()
-	e.clock = clock{begin, e.cfg.Limit}
+	e.clock = clock{begin, e.cfg.Limit, e.since}
+	e.pace.work()
 	lags, err := e.src.lags(ctx)
 	if err != nil {
 		return err
@@ -164,14 +175,18 @@ func (e *engine) read(ctx context.Context, lags []lag) (map[mark]*time.Time, err
 			in.mark(mark{part{t, l.partition}, max(l.committed, 0)})
 		}
 	}
+	e.m.read(e.s.meta.tally.records, total)
 	done := int64(0)
 	err := e.src.read(ctx, from, e.bounds, func(r *Record) error {
 		if done++; done%1000 == 0 {
 			e.progress("read", done, max(done, total))
 			e.m.read(e.s.meta.tally.records, total-done)
 		}
-		return in.record(r)
-	})
+		if err := in.record(r); err != nil {
+			return err
+		}
+		return e.rested(ctx)
+	}, e.pace.work)
 	if err != nil {
 		return nil, err
 	}
@@ -193,14 +208,15 @@ func (e *engine) judge(ctx context.Context) error {
 	if err := e.s.commit(); err != nil {
 		return err
 	}
-	if err := e.storedUpTo(ctx); err != nil {
-		return err
-	}
 	err := e.each(ctx, keyOrder, func(it *pebble.Iterator, g []byte) error {
 		id, _ := readID(g[1:])
 		c := &orderCheck{e: e, id: id}
 		if err := c.check(it, g); err != nil {
 			return err
+		}
+		if c.held != nil {
+			c.compareRow(c.held)
+			return e.s.put(g, &c.st)
 		}
 		if e.batch = append(e.batch, c); len(e.batch) == rowsAtOnce || e.cfg.Database == nil {
 			return e.compareRows(ctx)
@@ -222,10 +238,10 @@ func (e *engine) judge(ctx context.Context) error {
 		}
 	}
 	return errors.Join(
-		e.sequences(keyProduct, readTail(tMovements), ledger, func(s *step) error { return e.compareStock(ctx, s) }),
-		e.sequences(keyNumber, readTail(tInvoices), e.numbers, nil),
-		e.sequences(keySequence, readTail(tInvoices), issued, nil),
-		e.sequences(keyLane, readLane, lanes, nil),
+		e.sequences(ctx, keyProduct, readTail(tMovements), ledger, func(g []byte, last *step) error { return e.compareStock(ctx, g, last) }),
+		e.sequences(ctx, keyNumber, readTail(tInvoices), e.numbers, nil),
+		e.sequences(ctx, keySequence, readTail(tInvoices), issued, nil),
+		e.sequences(ctx, keyLane, readLane, lanes, nil),
 		e.s.commit())
 }
 
@@ -233,14 +249,10 @@ func (e *engine) judge(ctx context.Context) error {
 var steps = map[byte]string{keyOrder: "judge orders", keyPlace: "judge records", keySupply: "judge supplies"}
 
 // each calls f for each group of a kind that is to be judged, with an iterator
-// over the facts of that kind.
+// that stands at its first fact.
 func (e *engine) each(ctx context.Context, kind byte, f func(it *pebble.Iterator, g []byte) error) error {
-	it, err := e.s.iter(key{kind})
-	if err != nil {
-		return err
-	}
 	done := int64(0)
-	err = e.s.groups(kind, func(g, _ []byte) error {
+	return e.s.groups(kind, func(it *pebble.Iterator, g, _ []byte) error {
 		if done++; done%1000 == 0 {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -250,9 +262,8 @@ func (e *engine) each(ctx context.Context, kind byte, f func(it *pebble.Iterator
 		if err := f(it, g); err != nil {
 			return err
 		}
-		return e.keepUp()
+		return e.keepUp(ctx)
 	})
-	return errors.Join(err, it.Close())
 }
 
 // report is what was found in all rounds so far.
@@ -300,8 +311,13 @@ func (e *engine) unchecked(i inv) string {
 // tell tells metrics and log of the round.
 func (e *engine) tell() {
 	e.m.round(&e.s.meta.tally, e.clock.now, e.took)
-	for _, f := range e.s.found {
-		e.cfg.Logger.Error("invariant violated", "invariant", Invariants[f.inv].ID, "topic", f.Topic, "partition", f.Partition, "offset", f.Offset, "detail", f.Detail)
+	for i, n := range e.s.fresh {
+		for _, f := range e.s.found[inv(i)] {
+			e.cfg.Logger.Error("invariant violated", "invariant", Invariants[i].ID, "topic", f.Topic, "partition", f.Partition, "offset", f.Offset, "detail", f.Detail)
+		}
+		if more := n - int64(len(e.s.found[inv(i)])); more > 0 {
+			e.cfg.Logger.Error("invariant violated more often", "invariant", Invariants[i].ID, "more", more)
+		}
 	}
-	e.s.found = e.s.found[:0]
+	e.s.found, e.s.fresh = map[inv][]Violation{}, [invariants]int64{}
 }

@@ -150,14 +150,14 @@ func (f *fields) customer() customer {
 // readEvent reads a record that one of our stages wrote, and says what is wrong
 // with its form. What could be read of it is returned all the same; readable is
 // false if that is nothing.
-func readEvent(r *Record) (h happening, wrong string, readable bool) {
+func readEvent(r *Record) (v value, h happening, wrong string, readable bool) {
 	depth := maxDepth
 	if r.Topic == event.TopicErrors {
 		depth++ // an order of the greatest depth stands inside
 	}
 	v, err := readJSON(r.Value, depth)
 	if err != nil || v.kind != kindObject {
-		return h, "the value is not strict JSON with an object", false
+		return v, h, "the value is not strict JSON with an object", false
 	}
 	f := &fields{v: &v}
 	if t := f.text("timestamp"); t != stamp(r.Time) {
@@ -205,7 +205,7 @@ func readEvent(r *Record) (h happening, wrong string, readable bool) {
 	case event.TopicErrors:
 		h.readAccusation(f)
 	}
-	return h, f.wrong, true
+	return v, h, f.wrong, true
 }
 
 func (h *happening) total(f *fields) {

@@ -28,7 +28,7 @@ func TestFollow(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	cfg := Config{Dir: t.TempDir(), Every: time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil)), Registerer: reg}
 	var violations []int64
-	if err := follow(ctx, cfg, s, func(r Report) {
+	if err := follow(ctx, cfg, s, func(r Report, _ error) {
 		if violations = append(violations, r.Violations); len(violations) == 4 {
 			cancel()
 		}
@@ -65,6 +65,28 @@ func TestFollow(t *testing.T) {
 	cfg.Registerer = nil
 	if err := follow(t.Context(), cfg, other, nil); !errors.Is(err, errHistory) {
 		t.Errorf("over another history: %v", err)
+	}
+}
+
+// TestFollowArchive: the archive is read again and again, what is wrong with it
+// is told once.
+func TestFollowArchive(t *testing.T) {
+	s := history(5, 40)
+	s.rows = s.rows[1:]
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var log bytes.Buffer
+	reads := &counted{table: table{s}}
+	cfg := Config{Dir: t.TempDir(), Every: time.Millisecond, Limit: time.Millisecond, Archive: reads, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	if err := follow(ctx, cfg, s, func(r Report, _ error) {
+		if reads.n >= 4 {
+			cancel()
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(log.String(), "invariant=archive-once"); n != 1 || reads.n < 4 {
+		t.Errorf("told %d times in %d readings: %s", n, reads.n, &log)
 	}
 }
 

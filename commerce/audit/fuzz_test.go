@@ -98,7 +98,7 @@ func FuzzReadEvent(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, topic byte, data []byte) {
 		r := &Record{Topic: topicNames[topic%topics], Value: data}
-		h, wrong, readable := readEvent(r)
+		_, h, wrong, readable := readEvent(r)
 		if !readable && wrong == "" {
 			t.Fatal("nothing is read and nothing is wrong")
 		}

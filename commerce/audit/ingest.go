@@ -83,7 +83,7 @@ func (in *reading) other(id string, r *Record, p place) {
 		return
 	}
 	f := eventFact{at: in.base(r)}
-	in.s.fact(append(orderKey(id, classOther), p.topic).place(p), f.append(nil))
+	in.s.fact(append(orderKey(id, classOther), p.topic).place(p), f.append(in.s.room()))
 }
 
 // journalOrder is the order that an action was taken on.
@@ -107,10 +107,8 @@ func (in *reading) order(r *Record, p place) {
 	} else {
 		f.value = digestOf(r.Value)
 	}
-	var size int
-	f.headers, size = r.headerSum()
-	f.headSize = int64(size)
-	in.s.fact(key{keyPlace}.place(p), f.append(nil))
+	f.headers, f.headSize = r.headerSum(), int64(r.headerSize())
+	in.s.fact(newKey(keyPlace).place(p), f.append(in.s.room()))
 
 	if j.id == "" {
 		in.other(r.headerOrder(), r, p)
@@ -133,7 +131,7 @@ func (in *reading) order(r *Record, p place) {
 			o.names = append(o.names, n)
 		}
 	}
-	in.s.fact(orderKey(j.id, classRecord).place(p), o.append(nil))
+	in.s.fact(orderKey(j.id, classRecord).place(p), o.append(in.s.room()))
 }
 
 func keyHash(k []byte) uint64 {
@@ -174,7 +172,7 @@ func productsHash(n int, product func(int) string) uint64 {
 // event takes a record that one of our stages wrote.
 func (in *reading) event(r *Record, p place, st *status) {
 	in.count(wellFormed, recordPartition)
-	h, wrong, readable := readEvent(r)
+	v, h, wrong, readable := readEvent(r)
 	if wrong != "" {
 		st.violate(wellFormed, p, "%s: %.200s", wrong, r.Value)
 	}
@@ -206,7 +204,7 @@ func (in *reading) event(r *Record, p place, st *status) {
 	case tConfirmations:
 		in.count(confirmationOnce, confirmationRepeats)
 	case tInvoices:
-		in.invoice(r, p, &h, &f, st)
+		in.invoice(r, p, &v, &h, &f, st)
 	case tNotifications:
 		in.notification(p, &h, &f, st)
 	}
@@ -220,7 +218,7 @@ func (in *reading) event(r *Record, p place, st *status) {
 	if class == classMovement {
 		k = k.id(h.product)
 	}
-	in.s.fact(k.place(p), f.append(nil))
+	in.s.fact(k.place(p), f.append(in.s.room()))
 }
 
 func classOf(topic byte) byte {
@@ -276,7 +274,7 @@ func (in *reading) stock(r *Record, p place) {
 			return
 		}
 		in.name(product, name.text)
-		in.s.set(append(key{keyName, nameFolded}.id(fold(name.text)), product...), nil)
+		in.s.set(append(append(newKey(keyName), nameFolded).id(fold(name.text)), product...), nil)
 		return
 	}
 	id, given := v.get("id").id()
@@ -295,7 +293,7 @@ func (in *reading) stock(r *Record, p place) {
 		in.name(product, name.text)
 	}
 	f := stepFact{at: in.base(r), quantity: n / 100}
-	in.s.fact(append(key{keySupply}.id(product).id(id), supplyAsked).place(p), f.append(nil))
+	in.s.fact(append(newKey(keySupply).id(product).id(id), supplyAsked).place(p), f.append(in.s.room()))
 }
 
 // What is kept under keyName.
@@ -305,7 +303,7 @@ const (
 )
 
 func (in *reading) name(product, name string) {
-	in.s.set(key{keyName, nameOf}.id(product).u64(hash(name)), nil)
+	in.s.set(append(newKey(keyName), nameOf).id(product).u64(hash(name)), nil)
 }
 
 // What is kept of a supply.
@@ -321,10 +319,10 @@ func (in *reading) movement(r *Record, p place, h *happening) {
 		return
 	}
 	f := stepFact{at: r.Time, kind: word(h.status), quantity: h.quantity, available: h.available, reserve: h.reserve}
-	in.s.fact(key{keyProduct}.id(h.product).place(p), f.append(nil))
+	in.s.fact(newKey(keyProduct).id(h.product).place(p), f.append(in.s.room()))
 	if h.status == event.MovementSupply {
 		if h.reference != "" {
-			in.s.fact(append(key{keySupply}.id(h.product).id(h.reference), supplyMoved).place(p), f.append(nil))
+			in.s.fact(append(newKey(keySupply).id(h.product).id(h.reference), supplyMoved).place(p), f.append(in.s.room()))
 		}
 		return
 	}

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"math/big"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -36,9 +35,9 @@ func (in *reading) accusation(r *Record, p place, h *happening, st *status) {
 		if a.form == formSize {
 			f.carried = a.size
 		}
-		f.headers, _ = r.headerSum()
-		k := key{keyPlace}.place(place{tOrders, a.partition, a.offset})
-		in.s.fact(k.place(p), f.append(nil))
+		f.headers = r.headerSum()
+		k := newKey(keyPlace).place(place{tOrders, a.partition, a.offset})
+		in.s.fact(k.place(p), f.append(in.s.room()))
 	}
 	if h.order == "" {
 		in.other(r.headerOrder(), r, p)
@@ -51,12 +50,12 @@ func (in *reading) accusation(r *Record, p place, h *happening, st *status) {
 	f := eventFact{at: r.Time, word: word(h.status), codes: a.codes}
 	if reject {
 		k := orderKey(h.order, classRecord).place(place{tOrders, a.partition, a.offset})
-		in.s.fact(k.place(p), f.append(nil))
+		in.s.fact(k.place(p), f.append(in.s.room()))
 		return
 	}
 	in.count(alertOnce)
 	f.number = string(key(nil).place(place{tOrders, a.partition, a.offset}))
-	in.s.fact(orderKey(h.order, classAlert).place(p), f.append(nil))
+	in.s.fact(orderKey(h.order, classAlert).place(p), f.append(in.s.room()))
 }
 
 // verdict takes a record of stock.verifie.
@@ -124,10 +123,29 @@ func linesHash(lines []eventLine) uint64 {
 	return hash(string(s))
 }
 
-var numberForm = regexp.MustCompile(`^FA-([0-9]{4})-(?:([1-9][0-9]{0,8})-)?(0[0-9]{5}|[1-9][0-9]{5,17})$`)
+// numberOfInvoice reads FA-<year>-<number> or FA-<year>-<series>-<number>.
+func numberOfInvoice(s string) (year, series, n int64, ok bool) {
+	s, ok = strings.CutPrefix(s, "FA-")
+	if !ok || len(s) < 5 || s[4] != '-' || !digitsOnly(s[:4]) {
+		return 0, 0, 0, false
+	}
+	number := s[5:]
+	if of, rest, several := strings.Cut(number, "-"); several {
+		if number = rest; !digitsOnly(of) || of[0] == '0' || len(of) > 9 {
+			return 0, 0, 0, false
+		}
+		series, _ = strconv.ParseInt(of, 10, 64) // digits, and not too many
+	}
+	if !digitsOnly(number) || len(number) < 6 || number[0] == '0' && len(number) > 6 || len(number) > 18 {
+		return 0, 0, 0, false
+	}
+	year, _ = strconv.ParseInt(s[:4], 10, 64)
+	n, _ = strconv.ParseInt(number, 10, 64)
+	return year, series, n, true
+}
 
 // invoice takes a record of factures.ecommerce.
-func (in *reading) invoice(r *Record, p place, h *happening, f *eventFact, st *status) {
+func (in *reading) invoice(r *Record, p place, v *value, h *happening, f *eventFact, st *status) {
 	in.count(invoiceOnce, invoiceRepeats, invoiceTax, invoiceNumbers, invoiceSequence, invoiceDates)
 	f.lines = linesHash(h.lines)
 	f.body = hash("Commande "+h.order+" confirmée", "Bonjour "+h.client+", votre commande "+h.order+" est confirmée. Facture "+h.number+", "+
@@ -136,22 +154,16 @@ func (in *reading) invoice(r *Record, p place, h *happening, f *eventFact, st *s
 		st.violate(invoiceTax, p, "%.40q: %s + %s = %s at %s %%, want %s + %s", h.number, decimal(h.net), decimal(h.tax), decimal(h.amount), decimal(h.rate),
 			decimal(net), decimal(h.amount-net))
 	}
-	m := numberForm.FindStringSubmatch(h.number)
+	year, series, n, fine := numberOfInvoice(h.number)
 	_, err := time.Parse(time.DateOnly, h.date)
-	if m == nil || err != nil || h.status != event.InvoiceTypeInvoice {
+	if !fine || err != nil || h.status != event.InvoiceTypeInvoice {
 		st.violate(wellFormed, p, "numero %.40q, type %.40q, date %.40q", h.number, h.status, h.date)
 		return
 	}
-	year, _ := strconv.ParseInt(m[1], 10, 64) // digits, and not too many
-	series, _ := strconv.ParseInt("0"+m[2], 10, 64)
-	n, _ := strconv.ParseInt(m[3], 10, 64)
-	step := stepFact{at: r.Time, date: h.date, year: year, quantity: n}
-	if v, err := readJSON(r.Value, maxDepth); err == nil {
-		step.row = rowOf(v.column)
-	}
-	in.s.fact(key{keyNumber}.u32(uint32(series)).u64(uint64(year)).u64(uint64(n)).place(p), step.append(nil))
-	in.s.set(key{keyIssued}.id(h.number).place(p), step.append(nil))
-	in.s.fact(key{keySequence}.u32(uint32(series)).place(p), step.append(nil))
+	step := stepFact{at: r.Time, date: h.date, year: year, quantity: n, row: rowOfInvoice(v)}
+	in.s.fact(newKey(keyNumber).u32(uint32(series)).u64(uint64(year)).u64(uint64(n)).place(p), step.append(in.s.room()))
+	in.s.set(newKey(keyIssued).id(h.number).place(p), step.append(in.s.room()))
+	in.s.fact(newKey(keySequence).u32(uint32(series)).place(p), step.append(in.s.room()))
 }
 
 // netOf is total × 100 / (100 + rate), rounded half up; all in hundredths.

@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -55,9 +56,15 @@ func readJSON(data []byte, depth int) (v value, err error) {
 	if len(data) > maxBytes || !utf8.Valid(data) {
 		return value{}, errStrict
 	}
-	p := parser{s: string(data), left: depth}
-	p.read(&v)
-	if p.blanks(); p.bad || p.i != len(p.s) {
+	p := parsers.Get().(*parser)
+	p.s, p.i, p.left, p.bad = string(data), 0, depth, false
+	v = p.read()
+	p.blanks()
+	bad := p.bad || p.i != len(p.s)
+	if p.s = ""; cap(p.open) <= manyOpen {
+		parsers.Put(p)
+	}
+	if bad {
 		return value{}, errStrict
 	}
 	return v, nil
@@ -69,6 +76,22 @@ type parser struct {
 	i    int
 	left int // levels that may be opened
 	bad  bool
+	// open are the members and elements so far of what is not closed yet.
+	open []value
+}
+
+// manyOpen is how many values a parser may keep room for.
+const manyOpen = 256
+
+var parsers = sync.Pool{New: func() any { return new(parser) }}
+
+// closed takes what was opened since, in room of just its size.
+func (p *parser) closed(since int) []value {
+	kids := make([]value, len(p.open)-since)
+	copy(kids, p.open[since:])
+	clear(p.open[since:])
+	p.open = p.open[:since]
+	return kids
 }
 
 func (p *parser) blanks() {
@@ -90,7 +113,7 @@ func (p *parser) next() byte {
 	return 0
 }
 
-func (p *parser) read(v *value) {
+func (p *parser) read() (v value) {
 	c := p.next()
 	begin := p.i
 	switch {
@@ -99,88 +122,95 @@ func (p *parser) read(v *value) {
 	case c == '{' || c == '[':
 		if p.left--; p.left < 0 {
 			p.bad = true
-			return
+			return value{}
 		}
 		p.i++
 		if c == '{' {
-			p.object(v)
+			v.kind, v.kids = kindObject, p.object()
 		} else {
-			p.array(v)
+			v.kind, v.kids = kindArray, p.array()
 		}
 		p.left++
 	case c == '-' || c >= '0' && c <= '9':
 		v.kind = kindNumber
 		p.number()
 		v.text = p.s[begin:p.i]
+	case p.word("true"), p.word("false"):
+		v.kind, v.text = kindBool, p.s[begin:p.i]
+	case p.word("null"):
+		v.kind, v.text = kindNull, p.s[begin:p.i]
 	default:
-		for word, k := range words {
-			if strings.HasPrefix(p.s[p.i:], word) {
-				v.kind, v.text = k, word
-				p.i += len(word)
-			}
-		}
-		p.bad = p.bad || v.kind == kindNone
+		p.bad = true
 	}
 	if !p.bad {
 		v.raw = p.s[begin:p.i]
 	}
+	return v
 }
 
-var words = map[string]kind{"null": kindNull, "true": kindBool, "false": kindBool}
+func (p *parser) word(w string) bool {
+	is := strings.HasPrefix(p.s[p.i:], w)
+	if is {
+		p.i += len(w)
+	}
+	return is
+}
 
-func (p *parser) array(v *value) {
-	v.kind = kindArray
+func (p *parser) array() []value {
 	if p.next() == ']' {
 		p.i++
-		return
+		return nil
 	}
+	since := len(p.open)
 	for !p.bad {
-		v.kids = append(v.kids, value{})
-		p.read(&v.kids[len(v.kids)-1])
+		p.open = append(p.open, p.read())
 		if !p.more(']') {
-			return
+			break
 		}
 	}
+	return p.closed(since)
 }
 
-func (p *parser) object(v *value) {
-	v.kind = kindObject
+func (p *parser) object() []value {
 	if p.next() == '}' {
 		p.i++
-		return
+		return nil
 	}
+	since := len(p.open)
 	var seen map[string]bool
 	for !p.bad {
 		if p.next() != '"' {
 			p.bad = true
-			return
+			break
 		}
-		m := value{name: p.quoted()}
-		if len(v.kids) == manyKeys {
+		name, members := p.quoted(), p.open[since:]
+		if len(members) == manyKeys {
 			seen = make(map[string]bool, 2*manyKeys)
-			for i := range v.kids {
-				seen[v.kids[i].name] = true
+			for i := range members {
+				seen[members[i].name] = true
 			}
 		}
-		twice := seen[m.name]
+		twice := seen[name]
 		if seen == nil {
-			for i := range v.kids {
-				twice = twice || v.kids[i].name == m.name
+			for i := range members {
+				twice = twice || members[i].name == name
 			}
 		} else {
-			seen[m.name] = true
+			seen[name] = true
 		}
 		if twice || p.next() != ':' {
 			p.bad = true
-			return
+			break
 		}
 		p.i++
-		p.read(&m)
-		v.kids = append(v.kids, m)
+		m := p.read()
+		m.name = name
+		p.open = append(p.open, m)
 		if !p.more('}') {
-			return
+			break
 		}
 	}
+	return p.closed(since)
 }
 
 // more reads the comma before another element, or the end.

@@ -20,14 +20,20 @@ type kafka struct {
 	cfg kclient.Config
 	cl  *kgo.Client
 	adm *kadm.Client
+	// fetch is how many bytes a fetch may bring.
+	fetch int32
 }
 
-func newKafka(cfg kclient.Config) (*kafka, error) {
+// newKafka takes an eighth of the memory for fetches.
+func newKafka(cfg kclient.Config, memory int64) (*kafka, error) {
+	if memory == 0 {
+		memory = DefaultMemory
+	}
 	cl, err := cfg.New()
 	if err != nil {
 		return nil, err
 	}
-	return &kafka{cfg, cl, kadm.NewClient(cl)}, nil
+	return &kafka{cfg, cl, kadm.NewClient(cl), int32(min(memory/8/fetchConcurrent, 1<<30))}, nil
 }
 
 func (k *kafka) close() { k.cl.Close() }
@@ -75,15 +81,11 @@ func (k *kafka) bounds(ctx context.Context) (map[part]bound, error) {
 	return bounds, nil
 }
 
-// Memory that fetches may take.
-const (
-	fetchBytes      = 8 << 20
-	fetchPartition  = 1 << 20
-	fetchConcurrent = 2
-)
+// fetchConcurrent is how many fetches are under way or wait to be read.
+const fetchConcurrent = 2
 
 // read implements source.
-func (k *kafka) read(ctx context.Context, from map[part]int64, to map[part]bound, f func(*Record) error) error {
+func (k *kafka) read(ctx context.Context, from map[part]int64, to map[part]bound, f func(*Record) error, work func()) error {
 	if len(from) == 0 {
 		return nil
 	}
@@ -96,7 +98,7 @@ func (k *kafka) read(ctx context.Context, from map[part]int64, to map[part]bound
 		start[name][p.partition] = kgo.NewOffset().At(offset)
 	}
 	cl, err := k.cfg.New(kgo.ConsumePartitions(start), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
-		kgo.FetchMaxBytes(fetchBytes), kgo.FetchMaxPartitionBytes(fetchPartition), kgo.MaxConcurrentFetches(fetchConcurrent))
+		kgo.FetchMaxBytes(k.fetch), kgo.FetchMaxPartitionBytes(k.fetch/8), kgo.MaxConcurrentFetches(fetchConcurrent))
 	if err != nil {
 		return err
 	}
@@ -105,6 +107,7 @@ func (k *kafka) read(ctx context.Context, from map[part]int64, to map[part]bound
 	at := make(map[part]int64, left)
 	for left > 0 {
 		fetches := cl.PollFetches(ctx)
+		work()
 		if err := fetches.Err0(); err != nil {
 			return fmt.Errorf("read topics: %w", err)
 		}

@@ -59,7 +59,10 @@ func (k key) place(p place) key {
 func (k key) u32(n uint32) key { return binary.BigEndian.AppendUint32(k, n) }
 func (k key) u64(n uint64) key { return binary.BigEndian.AppendUint64(k, n) }
 
-func orderKey(id string, class byte) key { return append(key{keyOrder}.id(id), class) }
+// newKey is the beginning of a key, with room for most of it.
+func newKey(kind byte) key { return append(make(key, 0, 64), kind) }
+
+func orderKey(id string, class byte) key { return append(newKey(keyOrder).id(id), class) }
 
 const placeSize = 12
 
@@ -104,6 +107,11 @@ func group(k []byte) []byte {
 		n = 1 + 4 + 4
 	}
 	return k[:min(n, len(k))]
+}
+
+// sequence says whether a kind of groups is judged element by element.
+func sequence(kind byte) bool {
+	return kind == keyProduct || kind == keyNumber || kind == keySequence || kind == keyLane
 }
 
 // after is the first key behind all that begin with the prefix.

@@ -72,12 +72,14 @@ func (s *sum) text(t string) {
 
 func (s *sum) number(n int64) { *s = binary.AppendVarint(*s, n) }
 
-func (s *sum) flag(set bool) {
+// flag returns what it was given.
+func (s *sum) flag(set bool) bool {
 	if set {
 		*s = append(*s, 1)
 	} else {
 		*s = append(*s, 0)
 	}
+	return set
 }
 
 func (s sum) digest() (d digest) {

@@ -104,11 +104,8 @@ const (
 // trace is the trace a record belongs to, 0 if none or too long to be passed on.
 // A step may have a span of its own, so only the trace id counts.
 func (r *Record) trace() uint64 {
-	if _, size := r.headerSum(); size > maxHeaders {
-		return 0
-	}
 	for i := range r.Headers {
-		if h := &r.Headers[i]; h.Key == event.HeaderTrace && len(h.Value) <= maxTrace {
+		if h := &r.Headers[i]; h.Key == event.HeaderTrace && len(h.Value) <= maxTrace && r.headerSize() <= maxHeaders {
 			if parts := strings.Split(string(h.Value), "-"); len(parts) == 4 {
 				return hash(parts[1])
 			}
@@ -118,21 +115,29 @@ func (r *Record) trace() uint64 {
 	return 0
 }
 
-// headerSum is a sum over the headers but comptoir-order, whatever their order,
-// and their size.
-func (r *Record) headerSum() (sum uint64, size int) {
+// headerSum is a sum over the headers but comptoir-order, whatever their order.
+func (r *Record) headerSum() (sum uint64) {
 	for i := range r.Headers {
 		if h := &r.Headers[i]; h.Key != event.HeaderOrder {
 			sum += hash(h.Key, string(h.Value))
+		}
+	}
+	return sum
+}
+
+// headerSize is the size of the headers but comptoir-order.
+func (r *Record) headerSize() (size int) {
+	for i := range r.Headers {
+		if h := &r.Headers[i]; h.Key != event.HeaderOrder {
 			size += len(h.Key) + len(h.Value) + 10
 		}
 	}
-	return sum, size
+	return size
 }
 
 // hash is the beginning of a digest of texts, never 0.
 func hash(texts ...string) uint64 {
-	var s sum
+	s := make(sum, 0, 200)
 	for _, t := range texts {
 		s.text(t)
 	}

@@ -121,6 +121,7 @@ const maxDetail = 500
 // missing says that something that follows from what happened at since is not
 // there: it is in flight until the limit has passed, then a violation.
 func (st *status) missing(c *clock, since time.Time, i inv, at place, format string, args ...any) {
+	since = later(since, c.from)
 	if until := since.Add(c.limit); until.After(c.now) {
 		st.inFlight++
 		if st.until.IsZero() || until.Before(st.until) {
@@ -135,4 +136,6 @@ func (st *status) missing(c *clock, since time.Time, i inv, at place, format str
 type clock struct {
 	now   time.Time
 	limit time.Duration
+	// from is when everything began to run: what is older is awaited since then.
+	from time.Time
 }

@@ -444,7 +444,7 @@ func (s *shop) bounds(context.Context) (map[part]bound, error) {
 	return bounds, nil
 }
 
-func (s *shop) read(_ context.Context, from map[part]int64, to map[part]bound, f func(*Record) error) error {
+func (s *shop) read(_ context.Context, from map[part]int64, to map[part]bound, f func(*Record) error, _ func()) error {
 	for t := tOrders; t < topics; t++ {
 		for p := range int32(partitionsOfTest) {
 			where := part{t, p}
@@ -605,6 +605,27 @@ func (m model) Rows(_ context.Context, ids []string, f func(Row), entry func(str
 	return nil
 }
 
+func (m model) Page(ctx context.Context, after int64, f func(int64, Row), entry func(int64, string, int32, int64)) error {
+	var ids []string
+	number := map[string]int64{}
+	if err := m.List(ctx, after, func(n int64, id string) error {
+		if ids = append(ids, id); len(ids) <= 20 {
+			number[id] = n
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, id := range ids[:min(len(ids), 20)] {
+		if err := m.Rows(ctx, []string{id}, func(r Row) { f(number[id], r) }, func(id, topic string, partition int32, offset int64) {
+			entry(number[id], topic, partition, offset)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (m model) Level(_ context.Context, product string) (available, reserved int64, ok bool, err error) {
 	for _, r := range m.shown() {
 		v, err := readJSON(r.Value, maxDepth)
@@ -621,6 +642,17 @@ func (m model) Level(_ context.Context, product string) (available, reserved int
 func (m model) Pending(context.Context) (int64, time.Time, error) { return m.pending, m.oldest, nil }
 
 type table struct{ *shop }
+
+// counted counts how often it was read.
+type counted struct {
+	table
+	n int
+}
+
+func (c *counted) Rows(ctx context.Context, f func(func(string) (string, bool)) error) error {
+	c.n++
+	return c.table.Rows(ctx, f)
+}
 
 func (t table) Rows(_ context.Context, f func(func(string) (string, bool)) error) error {
 	shown := map[string]bool{}

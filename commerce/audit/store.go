@@ -15,45 +15,57 @@ import (
 // errStore is in errors of the facts' store, which trying again does not heal.
 var errStore = errors.New("facts of the audit")
 
-// batchBytes is how much is written at a time.
-const batchBytes = 2 << 20
+// errOpen is beside errStore if the store could not even be opened: another
+// process may be using it.
+var errOpen = errors.New("cannot be opened")
 
 // store keeps the facts. One goroutine uses it.
 type store struct {
 	db    *pebble.DB
 	batch *pebble.Batch
-	meta  meta
+	// buf is room to encode a fact in.
+	buf []byte
+	// most is how much is written at a time, in bytes.
+	most int
+	meta meta
 	// empty says that there was nothing when it was opened: no status can be
 	// there that is not of this run's first round.
 	empty bool
-	// found are violations that are new since they were taken, the first few.
-	found []found
+	// noted are the groups that are noted in the batch already.
+	noted map[string]bool
+	// told are judgements that were taken back and are to be made anew: what was
+	// known of them is not new.
+	told map[string]status
+	// fresh counts the violations that are new since they were told, found has
+	// the first few of each invariant.
+	fresh [invariants]int64
+	found map[inv][]Violation
 }
 
-// found is a violation with its invariant.
-type found struct {
-	inv inv
-	Violation
-}
+// maxFound bounds how many new violations of an invariant are told one by one.
+const maxFound = 5
 
-// maxFound bounds how many new violations are kept to be told.
-const maxFound = 50
-
-func openStore(dir string, keep bool) (*store, error) {
+// openStore opens the facts in a folder. Most of the memory goes to its cache and
+// to what is not written yet.
+func openStore(dir string, memory int64, keep bool) (*store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("%w: %w", errStore, err)
+		return nil, fmt.Errorf("%w: %w: %w", errStore, errOpen, err)
 	}
-	cache := pebble.NewCache(48 << 20)
+	cache := pebble.NewCache(memory * 3 / 8)
 	defer cache.Unref()
-	opts := &pebble.Options{Cache: cache, MemTableSize: 16 << 20, MemTableStopWritesThreshold: 3, Logger: silent{}, DisableWAL: !keep}
+	opts := &pebble.Options{Cache: cache, MemTableSize: uint64(memory / 8), MemTableStopWritesThreshold: 3, Logger: silent{}, DisableWAL: !keep}
+	if !keep {
+		// Written once and read once: merging early and often would be for nothing.
+		opts.L0CompactionThreshold, opts.L0StopWritesThreshold, opts.LBaseMaxBytes = 12, 48, 512<<20
+	}
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
-		return nil, fmt.Errorf("%w: open %s (another audit may be using it): %w", errStore, dir, err)
+		return nil, fmt.Errorf("%w: %s %w (another audit may be using it, as the role audit of a running comptoir does): %w", errStore, dir, errOpen, err)
 	}
-	s := &store{db: db, batch: db.NewBatch()}
+	s := &store{db: db, batch: db.NewBatch(), most: int(memory / 64), found: map[inv][]Violation{}, noted: map[string]bool{}, buf: make([]byte, 0, 4096)}
 	data, err := s.get(key{keyMeta})
 	if err == nil && data == nil {
 		s.empty = true
@@ -96,6 +108,9 @@ func (s *store) get(k []byte) ([]byte, error) {
 
 func (s *store) set(k, v []byte) { _ = s.batch.Set(k, v, nil) } // a batch in memory takes anything
 
+// room is where a fact may be encoded; the next one takes the same.
+func (s *store) room() []byte { return s.buf[:0] }
+
 // fact keeps a fact, and notes that its group has news.
 func (s *store) fact(k, v []byte) {
 	s.set(k, v)
@@ -104,11 +119,20 @@ func (s *store) fact(k, v []byte) {
 	}
 }
 
-// dirty notes that the group of a fact is to be judged, from that fact on.
-func (s *store) dirty(k []byte) { s.set(append(key{keyDirty}, k...), nil) }
+// dirty notes that the group of a fact is to be judged: a sequence from that fact
+// on, any other as a whole.
+func (s *store) dirty(k []byte) {
+	if !sequence(k[0]) {
+		k = group(k)
+	}
+	if !s.noted[string(k)] {
+		s.noted[string(k)] = true
+		s.set(append(newKey(keyDirty), k...), nil)
+	}
+}
 
 // full says that the batch should be committed.
-func (s *store) full() bool { return s.batch.Len() >= batchBytes }
+func (s *store) full() bool { return s.batch.Len() >= s.most }
 
 // commit makes what was set durable, together with the meta.
 func (s *store) commit() error {
@@ -117,6 +141,7 @@ func (s *store) commit() error {
 		return fmt.Errorf("%w: %w", errStore, err)
 	}
 	s.batch.Reset()
+	clear(s.noted)
 	return nil
 }
 
@@ -125,6 +150,9 @@ func (s *store) drop(prefix []byte) { _ = s.batch.DeleteRange(prefix, after(pref
 
 // put sets the judgement on a group in place of its last one.
 func (s *store) put(group []byte, st *status) error {
+	if s.empty && st.clean() {
+		return nil
+	}
 	k := append(key{keyStatus}, group...)
 	var was status
 	if !s.empty {
@@ -145,9 +173,14 @@ func (s *store) put(group []byte, st *status) error {
 	}
 	s.count(st, 1)
 	s.set(k, st.append(nil))
+	if before, ok := s.told[string(group)]; ok {
+		was = before
+	}
 	for _, f := range st.found {
-		if len(s.found) < maxFound && f.count > was.of(f.inv) {
-			s.found = append(s.found, found{f.inv, f.first[len(f.first)-1]})
+		if more := f.count - was.of(f.inv); more > 0 {
+			if s.fresh[f.inv] += more; len(s.found[f.inv]) < maxFound {
+				s.found[f.inv] = append(s.found[f.inv], f.first[len(f.first)-1])
+			}
 		}
 	}
 	if st.inFlight > 0 {
@@ -166,7 +199,12 @@ func (st *status) of(i inv) int64 {
 	return 0
 }
 
-// forget removes the judgements on all groups whose keys begin with a prefix.
+// maxTold bounds how many judgements with violations are remembered when they are
+// taken back. What is beyond is told again.
+const maxTold = 10_000
+
+// forget removes the judgements on all groups whose keys begin with a prefix, so
+// that they are made anew.
 func (s *store) forget(prefix []byte) error {
 	it, err := s.iter(append(key{keyStatus}, prefix...))
 	if err != nil {
@@ -177,6 +215,12 @@ func (s *store) forget(prefix []byte) error {
 		if st, err = readStatus(it.Value()); err == nil {
 			s.count(&st, -1)
 			_ = s.batch.Delete(it.Key(), nil)
+			if len(st.found) > 0 && len(s.told) < maxTold {
+				for i := range st.found {
+					st.found[i].first = nil
+				}
+				s.told[string(it.Key()[1:])] = st
+			}
 		}
 	}
 	return errors.Join(err, it.Error(), it.Close(), s.commit())
@@ -200,29 +244,44 @@ func (s *store) iter(prefix []byte) (*pebble.Iterator, error) {
 
 // groups calls f for each group of a kind that is to be judged: in the first
 // round for all of them, later for those with news. from is the key of the first
-// fact that is new. f may set keys and commit.
-func (s *store) groups(kind byte, f func(group, from []byte) error) error {
-	prefix := key{kind}
-	if s.meta.judged {
-		prefix = key{keyDirty, kind}
-	}
-	it, err := s.iter(prefix)
+// fact that is new. f gets an iterator over all facts of the kind, which stands at
+// the group's first one and may be moved about in the group and just behind it; f
+// may set keys and commit.
+func (s *store) groups(kind byte, f func(facts *pebble.Iterator, group, from []byte) error) (err error) {
+	facts, err := s.iter(key{kind})
 	if err != nil {
 		return err
 	}
-	skip := len(prefix) - 1
-	for ok := it.First(); ok && err == nil; {
-		from := bytes.Clone(it.Key()[skip:])
-		of := group(from)
-		if err = f(of, from); err == nil {
-			next := after(of)
-			if skip > 0 {
-				next = append(key{keyDirty}, next...)
+	defer func() { err = errors.Join(err, facts.Close()) }()
+	var from []byte
+	if !s.meta.judged {
+		for ok := facts.First(); ok; {
+			from = append(from[:0], facts.Key()...)
+			g := group(from)
+			if err := f(facts, g, from); err != nil {
+				return err
 			}
-			ok = it.SeekGE(next)
+			if ok = facts.Valid(); ok && bytes.HasPrefix(facts.Key(), g) {
+				ok = facts.SeekGE(after(g))
+			}
 		}
+		return facts.Error()
 	}
-	return errors.Join(err, it.Error(), it.Close())
+	news, err := s.iter(key{keyDirty, kind})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, news.Close()) }()
+	for ok := news.First(); ok; {
+		from = append(from[:0], news.Key()[1:]...)
+		g := group(from)
+		facts.SeekGE(g)
+		if err := f(facts, g, from); err != nil {
+			return err
+		}
+		ok = news.SeekGE(append(key{keyDirty}, after(g)...))
+	}
+	return errors.Join(facts.Error(), news.Error())
 }
 
 // wake notes the groups whose time to wait has passed.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"sync"
@@ -17,7 +18,7 @@ const checkTimeout = 2 * time.Second
 type Check struct {
 	// Name stands in the answer, such as "kafka".
 	Name string
-	// Run returns nil if the condition holds, else what is wrong. It is
+	// Run returns nil or a Notice if the condition holds, else what is wrong. It is
 	// called concurrently and has two seconds.
 	Run func(ctx context.Context) error
 	// Dispensable says that the process still serves its clients while the
@@ -49,12 +50,20 @@ type Failure struct {
 type healthBody struct {
 	Status  string    `json:"status"` // "ok", "degraded" or "unavailable"
 	Failing []Failure `json:"failing,omitempty"`
+	Notices []Failure `json:"notices,omitempty"`
 }
 
-// Failing runs every check and returns those that fail, in their order.
-func (h *Health) Failing(ctx context.Context) []Failure {
+// Notice is what a check that holds has to say all the same. It stands in the
+// answer and changes nothing else.
+type Notice string
+
+func (n Notice) Error() string { return string(n) }
+
+// Failing runs every check and returns those that fail and those that have a
+// Notice, in their order.
+func (h *Health) Failing(ctx context.Context) (failing, notices []Failure) {
 	if h.draining.Load() {
-		return []Failure{{Check: "drain", Reason: "the process is stopping"}}
+		return []Failure{{Check: "drain", Reason: "the process is stopping"}}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -64,13 +73,16 @@ func (h *Health) Failing(ctx context.Context) []Failure {
 		wg.Go(func() { results[i] = c.Run(ctx) })
 	}
 	wg.Wait()
-	var out []Failure
 	for i, err := range results {
-		if err != nil {
-			out = append(out, Failure{h.checks[i].Name, err.Error(), h.checks[i].Dispensable})
+		var notice Notice
+		switch {
+		case errors.As(err, &notice):
+			notices = append(notices, Failure{Check: h.checks[i].Name, Reason: err.Error()})
+		case err != nil:
+			failing = append(failing, Failure{h.checks[i].Name, err.Error(), h.checks[i].Dispensable})
 		}
 	}
-	return slices.Clip(out)
+	return failing, notices
 }
 
 // Register adds /livez (the process answers), /readyz and /health to mux. Both
@@ -82,14 +94,14 @@ func (h *Health) Register(mux *http.ServeMux) {
 	})
 	ready := func(w http.ResponseWriter, r *http.Request) {
 		noStore(w)
-		failing := h.Failing(r.Context())
+		failing, notices := h.Failing(r.Context())
 		switch {
 		case len(failing) == 0:
-			WriteJSON(w, http.StatusOK, healthBody{Status: "ok"})
+			WriteJSON(w, http.StatusOK, healthBody{"ok", nil, notices})
 		case slices.ContainsFunc(failing, func(f Failure) bool { return !f.dispensable }):
-			WriteJSON(w, http.StatusServiceUnavailable, healthBody{"unavailable", failing})
+			WriteJSON(w, http.StatusServiceUnavailable, healthBody{"unavailable", failing, notices})
 		default:
-			WriteJSON(w, http.StatusOK, healthBody{"degraded", failing})
+			WriteJSON(w, http.StatusOK, healthBody{"degraded", failing, notices})
 		}
 	}
 	mux.HandleFunc("GET /readyz", ready)

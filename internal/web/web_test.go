@@ -243,6 +243,10 @@ func TestHealth(t *testing.T) {
 	}
 	fail(errors.New("no answer"), errors.New("away"))
 	check("/readyz", 503, `{"status":"unavailable","failing":[{"check":"kafka","reason":"no answer"},{"check":"connect","reason":"away"}]}`)
+	fail(nil, Notice("an old story"))
+	check("/readyz", 200, `{"status":"ok","notices":[{"check":"connect","reason":"an old story"}]}`)
+	fail(errors.New("no answer"), Notice("an old story"))
+	check("/readyz", 503, `{"status":"unavailable","failing":[{"check":"kafka","reason":"no answer"}],"notices":[{"check":"connect","reason":"an old story"}]}`)
 	fail(nil, nil)
 	check("/health", 200, `{"status":"ok"}`)
 	h.Drain()
@@ -254,7 +258,7 @@ func TestHangingCheckFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := NewHealth(Check{Name: "slow", Run: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
 		begin := time.Now()
-		if f := h.Failing(t.Context()); len(f) != 1 || f[0].Check != "slow" {
+		if f, _ := h.Failing(t.Context()); len(f) != 1 || f[0].Check != "slow" {
 			t.Errorf("failing: %v", f)
 		}
 		if d := time.Since(begin); d != checkTimeout {

@@ -1,8 +1,10 @@
 package realservers
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -68,9 +70,14 @@ func TestTwoInstances(t *testing.T) {
 	}
 	s.send(0, half)
 	s.advanced("stock.verifie", before+int64(half)/4)
+	s.audits(first)
+	if following, err := sample(second, "comptoir_audit_following"); err != nil || following != 0 {
+		t.Errorf("the second instance audits beside the first: %v, %v", following, err)
+	}
 	first.Kill()
 	s.send(half, len(s.w.Orders))
 	s.verify()
+	s.audits(second)
 
 	third := s.joined(first.Dir)
 	if took, code := second.Stop(syscall.SIGTERM, 30*time.Second); code != 0 {
@@ -80,6 +87,25 @@ func TestTwoInstances(t *testing.T) {
 		t.Error(err)
 	}
 	s.verify()
+}
+
+// audits waits until an instance is the one that audits, and knows of no
+// violation.
+func (s *site) audits(p *program.Process) {
+	s.t.Helper()
+	program.Until(s.t, time.Minute, "an instance audits", func() error {
+		if following, err := sample(p, "comptoir_audit_following"); err != nil || following != 1 {
+			return fmt.Errorf("comptoir_audit_following is %v, %v", following, err)
+		}
+		if at, err := sample(p, "comptoir_audit_last_round_timestamp_seconds"); err != nil || at == 0 {
+			return fmt.Errorf("no round has ended, %v", err)
+		}
+		_, body, err := p.Get(p.Endpoints.HTTP + "/readyz")
+		if err == nil && strings.Contains(body, `"audit"`) {
+			err = errors.New(body)
+		}
+		return err
+	})
 }
 
 // members are those of service-stock that have partitions.
