@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -47,7 +48,7 @@ type SQLDatabase struct {
 	db       *sql.DB
 	postgres bool
 	// The queries as this kind of database takes them.
-	positions, list, orders, entries, level, pending string
+	positions, list, orders, topics, history, level, pending string
 }
 
 // OpenDatabase opens the order database at a file path or a postgres:// URL. The
@@ -58,16 +59,16 @@ func OpenDatabase(ctx context.Context, where string) (*SQLDatabase, error) {
 		return nil, fmt.Errorf("order database: %w", err)
 	}
 	d := &SQLDatabase{db: db, postgres: postgres}
-	schema, offset, among, arg := "", "l.offset", "IN (SELECT value FROM json_each(?))", "?"
+	schema, among, arg := "", "IN (SELECT value FROM json_each(?))", "?"
 	if postgres {
-		schema, offset, among, arg = "comptoir.", "l.log_offset", "IN (SELECT jsonb_array_elements_text($1::jsonb))", "$1"
+		schema, among, arg = "comptoir.", "IN (SELECT jsonb_array_elements_text($1::jsonb))", "$1"
 	}
-	query := strings.NewReplacer("{s}", schema, "{offset}", offset, "{among}", among, "{1}", arg).Replace
+	query := strings.NewReplacer("{s}", schema, "{among}", among, "{1}", arg).Replace
 	d.positions = query(`SELECT topic, partition, next FROM {s}positions`)
 	d.list = query(`SELECT number, id FROM {s}orders WHERE number > {1} ORDER BY number LIMIT 5000`)
 	d.orders = query(`SELECT id, state, client, CASE WHEN reason_of = state THEN reason ELSE '' END, invoice, alerts, digest, at FROM {s}orders WHERE id {among}`)
-	d.entries = query(`SELECT o.id, t.name, l.partition, {offset} FROM {s}orders o JOIN {s}timeline l ON l.number = o.number
-		JOIN {s}topics t ON t.id = l.topic WHERE o.id {among}`)
+	d.topics = query(`SELECT id, name FROM {s}topics`)
+	d.history = query(`SELECT o.id, h.entries FROM {s}orders o JOIN {s}history h ON h.number = o.number WHERE o.id {among}`)
 	d.level = query(`SELECT available, reserved FROM {s}products WHERE id = {1}`)
 	d.pending = query(`SELECT count(*), coalesce(min(at), 0) FROM {s}outbox WHERE sent IS NULL`)
 	if _, _, err := d.Pending(ctx); err != nil {
@@ -158,16 +159,31 @@ func (d *SQLDatabase) Rows(ctx context.Context, ids []string, f func(Row), entry
 	}, d.orders, string(list)); err != nil {
 		return fmt.Errorf("order database: orders: %w", err)
 	}
+	topics := map[uint32]string{}
 	if err := each(ctx, tx, func(rows *sql.Rows) error {
-		var id, topic string
-		var partition int32
-		var offset int64
-		if err := rows.Scan(&id, &topic, &partition, &offset); err != nil {
+		var id uint32
+		var name string
+		err := rows.Scan(&id, &name)
+		topics[id] = name
+		return err
+	}, d.topics); err != nil {
+		return fmt.Errorf("order database: topics: %w", err)
+	}
+	if err := each(ctx, tx, func(rows *sql.Rows) error {
+		var id string
+		var entries []byte
+		if err := rows.Scan(&id, &entries); err != nil {
 			return err
 		}
-		entry(id, topic, partition, offset)
+		// An entry is time (8 bytes), topic (4), partition (4) and offset (8).
+		for ; len(entries) >= 24; entries = entries[24:] {
+			entry(id, topics[binary.BigEndian.Uint32(entries[8:])], int32(binary.BigEndian.Uint32(entries[12:])), int64(binary.BigEndian.Uint64(entries[16:])))
+		}
+		if len(entries) > 0 {
+			return fmt.Errorf("order %q: a damaged entry of %d bytes", id, len(entries))
+		}
 		return nil
-	}, d.entries, string(list)); err != nil {
+	}, d.history, string(list)); err != nil {
 		return fmt.Errorf("order database: timelines: %w", err)
 	}
 	return nil
