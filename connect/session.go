@@ -23,6 +23,11 @@ func (balancer) ProtocolName() string { return protocolName }
 const (
 	// pollRecords is the most records of one Put.
 	pollRecords = 5000
+	// gatherShare is how many times as long as a batch took the next one gathers,
+	// and longestGather the most of it: under load a batch's own cost is shared by
+	// many records.
+	gatherShare   = 9
+	longestGather = 50 * time.Millisecond
 	// drainWait is how long after the last record the input counts as dry, which
 	// commits to Kafka.
 	drainWait = 50 * time.Millisecond
@@ -190,6 +195,7 @@ func (s *session) loop() error {
 		}
 		s.fetchErrors(fetches)
 		batch, ends := s.take(fetches)
+		began := time.Now()
 		if len(batch) > 0 {
 			if err := s.deliver(batch); err != nil {
 				return err
@@ -197,9 +203,13 @@ func (s *session) loop() error {
 			s.wrote = true
 		}
 		s.advance(ends)
+		took := time.Since(began)
 		if fetches.NumRecords() == 0 || time.Since(lastCommit) > commitInterval {
 			s.commit(s.ctx)
 			lastCommit = time.Now()
+		}
+		if len(batch) > 0 {
+			sleep(s.ctx, min(gatherShare*took, longestGather))
 		}
 	}
 	return s.ctx.Err()

@@ -97,27 +97,31 @@ func TestSentAgain(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(cfg.DataDir, "broker", "running"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	version := func(change string) {
+	// version sets the database's version and returns the one before.
+	version := func(to int) (was int) {
 		t.Helper()
 		db, err := sql.Open("sqlite", filepath.Join(cfg.DataDir, "commandes.db"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = db.ExecContext(ctx, fmt.Sprintf(`PRAGMA user_version = %s`, change))
+		if err = db.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&was); err == nil {
+			_, err = db.ExecContext(ctx, fmt.Sprintf(`PRAGMA user_version = %d`, to))
+		}
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
+		return was
 	}
-	version("99")
+	was := version(99)
 	for range 2 {
 		if _, err := start(); err == nil || !strings.Contains(err.Error(), "version 99") {
 			t.Fatalf("a newer database: %v", err)
 		}
 	}
-	version("1")
+	version(was)
 	const again = "the last messages are sent again"
 	run(func(n *Node) {
 		if !strings.Contains(log.String(), again) || !strings.Contains(log.String(), "messages=1") {

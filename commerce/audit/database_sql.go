@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,7 +47,7 @@ type SQLDatabase struct {
 	db       *sql.DB
 	postgres bool
 	// The queries as this kind of database takes them.
-	positions, list, orders, entries, level, pending, topics, page, span string
+	positions, list, orders, history, level, pending, topics, page, span string
 }
 
 // OpenDatabase opens the order database at a file path or a postgres:// URL. The
@@ -57,20 +58,19 @@ func OpenDatabase(ctx context.Context, where string) (*SQLDatabase, error) {
 		return nil, fmt.Errorf("order database: %w", err)
 	}
 	d := &SQLDatabase{db: db, postgres: postgres}
-	schema, offset, among, one, two := "", "l.offset", "IN (SELECT value FROM json_each(?))", "?", "?"
+	schema, among, one, two := "", "IN (SELECT value FROM json_each(?))", "?", "?"
 	if postgres {
-		schema, offset, among, one, two = "comptoir.", "l.log_offset", "IN (SELECT jsonb_array_elements_text($1::jsonb))", "$1", "$2"
+		schema, among, one, two = "comptoir.", "IN (SELECT jsonb_array_elements_text($1::jsonb))", "$1", "$2"
 	}
-	query := strings.NewReplacer("{s}", schema, "{offset}", offset, "{among}", among, "{1}", one, "{2}", two).Replace
+	query := strings.NewReplacer("{s}", schema, "{among}", among, "{1}", one, "{2}", two).Replace
 	d.positions = query(`SELECT topic, partition, next FROM {s}positions`)
 	d.list = query(`SELECT number, id FROM {s}orders WHERE number > {1} ORDER BY number LIMIT 5000`)
 	orders := `SELECT number, id, state, client, CASE WHEN reason_of = state THEN reason ELSE '' END, invoice, alerts, digest, at FROM {s}orders `
 	d.orders = query(orders + `WHERE id {among}`)
 	d.topics = query(`SELECT id, name FROM {s}topics`)
 	d.page = query(orders + `WHERE number > {1} ORDER BY number LIMIT {2}`)
-	d.span = query(`SELECT number, topic, partition, {offset} FROM {s}timeline l WHERE number > {1} AND number <= {2}`)
-	d.entries = query(`SELECT o.id, t.name, l.partition, {offset} FROM {s}orders o JOIN {s}timeline l ON l.number = o.number
-		JOIN {s}topics t ON t.id = l.topic WHERE o.id {among}`)
+	d.span = query(`SELECT number, entries FROM {s}history WHERE number > {1} AND number <= {2}`)
+	d.history = query(`SELECT o.id, h.entries FROM {s}orders o JOIN {s}history h ON h.number = o.number WHERE o.id {among}`)
 	d.level = query(`SELECT available, reserved FROM {s}products WHERE id = {1}`)
 	d.pending = query(`SELECT count(*), coalesce(min(at), 0) FROM {s}outbox WHERE sent IS NULL`)
 	if _, _, err := d.Pending(ctx); err != nil {
@@ -137,11 +137,7 @@ func (d *SQLDatabase) Rows(ctx context.Context, ids []string, f func(Row), entry
 	if err != nil {
 		return err
 	}
-	var how sql.TxOptions // SQLite sees one moment in any transaction
-	if d.postgres {
-		how = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
-	}
-	tx, err := d.db.BeginTx(ctx, &how)
+	tx, err := d.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("order database: %w", err)
 	}
@@ -157,17 +153,53 @@ func (d *SQLDatabase) Rows(ctx context.Context, ids []string, f func(Row), entry
 	}, d.orders, string(list)); err != nil {
 		return fmt.Errorf("order database: orders: %w", err)
 	}
+	topics, err := d.topicNames(ctx, tx)
+	if err != nil {
+		return fmt.Errorf("order database: topics: %w", err)
+	}
 	if err := each(ctx, tx, func(rows *sql.Rows) error {
-		var id, topic string
-		var partition int32
-		var offset int64
-		if err := rows.Scan(&id, &topic, &partition, &offset); err != nil {
+		var id string
+		var part []byte
+		if err := rows.Scan(&id, &part); err != nil {
 			return err
 		}
-		entry(id, topic, partition, offset)
-		return nil
-	}, d.entries, string(list)); err != nil {
+		return eachEntry(part, func(topic uint32, partition int32, offset int64) { entry(id, topics[topic], partition, offset) })
+	}, d.history, string(list)); err != nil {
 		return fmt.Errorf("order database: timelines: %w", err)
+	}
+	return nil
+}
+
+// begin opens a transaction that sees one moment.
+func (d *SQLDatabase) begin(ctx context.Context) (*sql.Tx, error) {
+	var how sql.TxOptions // SQLite sees one moment in any transaction
+	if d.postgres {
+		how = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
+	}
+	return d.db.BeginTx(ctx, &how)
+}
+
+func (d *SQLDatabase) topicNames(ctx context.Context, tx *sql.Tx) (map[uint32]string, error) {
+	topics := map[uint32]string{}
+	err := each(ctx, tx, func(rows *sql.Rows) error {
+		var id uint32
+		var name string
+		err := rows.Scan(&id, &name)
+		topics[id] = name
+		return err
+	}, d.topics)
+	return topics, err
+}
+
+// eachEntry calls f for each entry of a part of a timeline: time (8 bytes), topic
+// (4), partition (4) and offset (8), big-endian.
+func eachEntry(part []byte, f func(topic uint32, partition int32, offset int64)) error {
+	const size = 24
+	for ; len(part) >= size; part = part[size:] {
+		f(binary.BigEndian.Uint32(part[8:]), int32(binary.BigEndian.Uint32(part[12:])), int64(binary.BigEndian.Uint64(part[16:])))
+	}
+	if len(part) > 0 {
+		return fmt.Errorf("a damaged entry of %d bytes", len(part))
 	}
 	return nil
 }

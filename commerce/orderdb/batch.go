@@ -56,25 +56,26 @@ func groupByOrder(changes []OrderChange) [][]*OrderChange {
 	return groups
 }
 
-// products are the ids of those the batch changes, sorted.
-func (b *Batch) products() []event.ID {
-	var ids []event.ID
+// levels are the last ones of each product, sorted, with the first name that a
+// product was given.
+func (b *Batch) levels() []Level {
+	index := make(map[event.ID]int)
+	var out []Level
 	for i := range b.Levels {
-		ids = append(ids, b.Levels[i].Product)
+		l := b.Levels[i]
+		n, known := index[l.Product]
+		if !known {
+			l.Name = clean(l.Name)
+			index[l.Product] = len(out)
+			out = append(out, l)
+			continue
+		}
+		k := &out[n]
+		k.Available, k.Reserved = l.Available, l.Reserved
+		if k.Name == "" {
+			k.Name = clean(l.Name)
+		}
 	}
-	for i := range b.Products {
-		ids = append(ids, b.Products[i].ID)
-	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
-}
-
-// applyProducts brings movements and catalogue into the rows of products.
-func (b *Batch) applyProducts(rows map[event.ID]*productRow) {
-	for i := range b.Products {
-		rows[b.Products[i].ID].put(&b.Products[i])
-	}
-	for i := range b.Levels {
-		rows[b.Levels[i].Product].level(&b.Levels[i])
-	}
+	slices.SortFunc(out, func(a, b Level) int { return cmp.Compare(a.Product, b.Product) })
+	return out
 }

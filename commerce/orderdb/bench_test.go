@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,9 +16,9 @@ import (
 	"github.com/comptoir/comptoir/commerce/event"
 )
 
-// benchOrders is how many orders BenchmarkOrder has in the database. Filling it
-// with 1,000,000 takes a minute or two.
-var benchOrders = flag.Int("orderdb.orders", 20_000, "orders in the database of BenchmarkOrder")
+// benchOrders is how many orders BenchmarkOrder has in the database, and
+// BenchmarkHistory puts there. Filling it with 1,000,000 takes a minute or two.
+var benchOrders = flag.Int("orderdb.orders", 20_000, "orders in the database of BenchmarkOrder and BenchmarkHistory")
 
 func benchEverywhere(b *testing.B, f func(b *testing.B, p place)) {
 	b.Run("sqlite", func(b *testing.B) { f(b, sqlitePlace(b)) })
@@ -95,8 +96,9 @@ func entriesOf(i int64) []OrderChange {
 	}
 }
 
-// BenchmarkApply tracks orders of nine records each, 2,000 records a batch: all
-// of an order in one batch, or spread over several as they come under load.
+// BenchmarkApply tracks orders of nine records each, 2,000 records a batch, with
+// the levels of 1,000 products: all of an order in one batch, or spread over
+// several as they come under load.
 func BenchmarkApply(b *testing.B) {
 	for _, spread := range []int{1, 4} {
 		b.Run(fmt.Sprintf("batches=%d", spread), func(b *testing.B) {
@@ -115,9 +117,13 @@ func BenchmarkApply(b *testing.B) {
 					}
 				}
 				orders := Partition{event.TopicOrders, 0}
+				var levels []Level
+				for i := range 2 * each {
+					levels = append(levels, Level{Product: event.ID(fmt.Sprint(1000 + i*7%1000)), Name: "PC Gamer", Available: int64(i)})
+				}
 				b.ResetTimer()
 				for i, batch := range batches {
-					if err := db.Apply(b.Context(), Batch{Orders: batch, From: map[Partition]Position{orders: {Next: int64(i)}},
+					if err := db.Apply(b.Context(), Batch{Orders: batch, Levels: levels[:2*len(batch)/9], From: map[Partition]Position{orders: {Next: int64(i)}},
 						To: map[Partition]Position{orders: {Next: int64(i) + 1}}}); err != nil {
 						b.Fatal(err)
 					}
@@ -126,6 +132,48 @@ func BenchmarkApply(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkHistory fills a database with -orderdb.orders orders whose ids and
+// clients are scattered, in two batches each as under load, and says what an
+// order costs after how many: time, and CPU of this process.
+func BenchmarkHistory(b *testing.B) {
+	benchEverywhere(b, func(b *testing.B, p place) {
+		db := p.open(b)
+		const each = 500
+		window := max(*benchOrders/10, each)
+		began, used := time.Now(), cpu()
+		for first := 0; first < *benchOrders; first += each {
+			var early, late []OrderChange
+			for i := first; i < first+each; i++ {
+				entries := entriesOf(int64(i))
+				scattered := uint64(i) * 0x9e3779b97f4a7c15
+				for n := range entries {
+					entries[n].ID = event.ID(fmt.Sprintf("CMD-%016x", scattered))
+					if entries[n].Client != "" {
+						entries[n].Client = event.ID(fmt.Sprint("CLI-", scattered%50_000))
+					}
+				}
+				entries[0].Content.Client = entries[2].Client
+				early, late = append(early, entries[0]), append(late, entries[1:]...)
+			}
+			apply(b, db, early...)
+			apply(b, db, late...)
+			if done := first + each; done%window == 0 {
+				b.Logf("after %7d orders: %v and %v of CPU per order", done,
+					(time.Since(began) / time.Duration(window)).Round(100*time.Nanosecond), ((cpu() - used) / time.Duration(window)).Round(100*time.Nanosecond))
+				began, used = time.Now(), cpu()
+			}
+		}
+	})
+}
+
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkOrder reads random orders, and says how long the slowest hundredth

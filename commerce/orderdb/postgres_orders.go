@@ -111,15 +111,14 @@ func lockOrders(ctx context.Context, tx pgx.Tx, ids []string) (records []*record
 // queueOrders writes orders, and what belongs to them.
 func queueOrders(batch *pgx.Batch, touched []*record) {
 	var (
-		updates                                                     []*record
-		numbers                                                     []int64
-		contentOf, contentAt                                        []int64
-		contentDigest, contentValue                                 [][]byte
-		contentClient                                               []string
-		contentRefused                                              []bool
-		verdictOf                                                   []int64
-		verdicts                                                    [][]byte
-		entryOf, entryTopic, entryPartition, entryOffset, entryTime []int64
+		updates                     []*record
+		numbers                     []int64
+		contentOf, contentAt        []int64
+		contentDigest, contentValue [][]byte
+		contentClient               []string
+		contentRefused              []bool
+		partOf, part, partLast      []int64
+		partEntries, partVerdict    [][]byte
 	)
 	for _, r := range touched {
 		if r.stored {
@@ -131,12 +130,9 @@ func queueOrders(batch *pgx.Batch, touched []*record) {
 				contentAt, contentRefused, contentValue = append(contentAt, k.at), append(contentRefused, k.refused), append(contentValue, k.value)
 			}
 		}
-		if r.verdict != nil {
-			verdictOf, verdicts = append(verdictOf, r.number), append(verdicts, r.verdict)
-		}
-		for _, e := range r.entries {
-			entryOf, entryTopic, entryPartition = append(entryOf, r.number), append(entryTopic, e.topic), append(entryPartition, int64(e.partition))
-			entryOffset, entryTime = append(entryOffset, e.offset), append(entryTime, e.time)
+		if len(r.entries) > 0 {
+			partOf, part, partLast = append(partOf, r.number), append(part, r.changes), append(partLast, lastOf(r.entries))
+			partEntries, partVerdict = append(partEntries, appendEntries(nil, r.entries)), append(partVerdict, r.verdict)
 		}
 	}
 	if len(updates) > 0 {
@@ -150,14 +146,9 @@ func queueOrders(batch *pgx.Batch, touched []*record) {
 			ON CONFLICT (number, digest) DO UPDATE SET refused = excluded.refused, value = coalesce(contents.value, excluded.value)`,
 			contentOf, contentDigest, contentClient, contentAt, contentRefused, contentValue)
 	}
-	if len(verdictOf) > 0 {
-		batch.Queue(`INSERT INTO verdicts (number, value) SELECT * FROM unnest($1::bigint[], $2::bytea[])
-			ON CONFLICT (number) DO UPDATE SET value = excluded.value`, verdictOf, verdicts)
-	}
-	if len(entryOf) > 0 {
-		batch.Queue(`INSERT INTO timeline (number, topic, partition, log_offset, time)
-			SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[]) ON CONFLICT DO NOTHING`,
-			entryOf, entryTopic, entryPartition, entryOffset, entryTime)
+	if len(partOf) > 0 {
+		batch.Queue(`INSERT INTO history (number, part, last, entries, verdict)
+			SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])`, partOf, part, partLast, partEntries, partVerdict)
 	}
 }
 
@@ -189,8 +180,43 @@ func lockProducts(ctx context.Context, tx pgx.Tx, ids []event.ID) (map[event.ID]
 // queueProducts writes products that lockProducts has locked. One may stand
 // there several times.
 func queueProducts(batch *pgx.Batch, changed []*productRow) {
+	var (
+		ids, names          []string
+		catalogued          []bool
+		prices              []sql.NullInt64
+		available, reserved []int64
+	)
+	done := make(map[event.ID]bool)
 	for _, p := range changed {
-		batch.Queue(`UPDATE products SET catalogued = $2, name = $3, price = $4, available = $5, reserved = $6 WHERE id = $1`,
-			string(p.ID), p.catalogued, p.Name, sql.NullInt64{Int64: int64(p.Price), Valid: p.HasPrice}, p.Available, p.Reserved)
+		if done[p.ID] {
+			continue
+		}
+		done[p.ID] = true
+		ids, names, catalogued = append(ids, string(p.ID)), append(names, p.Name), append(catalogued, p.catalogued)
+		prices = append(prices, sql.NullInt64{Int64: int64(p.Price), Valid: p.HasPrice})
+		available, reserved = append(available, p.Available), append(reserved, p.Reserved)
 	}
+	if len(ids) > 0 {
+		batch.Queue(`UPDATE products p SET (catalogued, name, price, available, reserved) = (u.catalogued, u.name, u.price, u.available, u.reserved)
+			FROM unnest($1::text[], $2::boolean[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+			AS u (id, catalogued, name, price, available, reserved) WHERE p.id = u.id`, ids, catalogued, names, prices, available, reserved)
+	}
+}
+
+// queueLevels writes levels, which are sorted: nothing of the products needs to
+// be read for that.
+func queueLevels(batch *pgx.Batch, levels []Level) {
+	if len(levels) == 0 {
+		return
+	}
+	n := len(levels)
+	ids, names := make([]string, n), make([]string, n)
+	available, reserved := make([]int64, n), make([]int64, n)
+	for i, l := range levels {
+		ids[i], names[i], available[i], reserved[i] = string(l.Product), l.Name, l.Available, l.Reserved
+	}
+	batch.Queue(`INSERT INTO products AS p (id, catalogued, name, available, reserved)
+		SELECT id, false, name, available, reserved FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS u (id, name, available, reserved)
+		ON CONFLICT (id) DO UPDATE SET name = CASE WHEN p.name = '' THEN excluded.name ELSE p.name END,
+		available = excluded.available, reserved = excluded.reserved`, ids, names, available, reserved)
 }

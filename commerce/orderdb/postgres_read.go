@@ -57,10 +57,9 @@ func (d *postgresDB) Answer(ctx context.Context, key string) (Answered, bool, er
 
 const postgresOrders = `SELECT o.number, o.id, o.state, o.digest, o.client, o.at, o.reason, o.reason_of, o.invoice, o.alerts,
 	CASE WHEN o.updated > 0 OR o.digest IS NOT NULL AND NOT o.refused THEN greatest(o.updated, o.at)
-		ELSE (SELECT coalesce(max(time), o.at) FROM timeline WHERE number = o.number) END, o.changes,
-	c.value, v.value FROM orders o
-	LEFT JOIN contents c ON c.number = o.number AND c.digest = o.digest
-	LEFT JOIN verdicts v ON v.number = o.number`
+		ELSE (SELECT coalesce(max(last), o.at) FROM history WHERE number = o.number) END, o.changes,
+	c.value, (SELECT verdict FROM history WHERE number = o.number AND verdict IS NOT NULL ORDER BY part DESC LIMIT 1) FROM orders o
+	LEFT JOIN contents c ON c.number = o.number AND c.digest = o.digest`
 
 func (d *postgresDB) Order(ctx context.Context, id event.ID) (Order, bool, error) {
 	return postgresRow(ctx, d, scanOrder, postgresOrders+` WHERE o.id = $1`, string(id))
@@ -91,8 +90,25 @@ func (d *postgresDB) Orders(ctx context.Context, f Filter) ([]Order, error) {
 }
 
 func (d *postgresDB) Timeline(ctx context.Context, id event.ID) ([]Entry, error) {
-	return postgresRows(ctx, d, scanEntry, `SELECT t.name, l.partition, l.log_offset, l.time FROM orders o JOIN timeline l ON l.number = o.number
-		JOIN topics t ON t.id = l.topic WHERE o.id = $1 ORDER BY l.time, l.topic, l.partition, l.log_offset LIMIT $2`, string(id), TimelineLimit)
+	var entries []entry
+	_, err := postgresRows(ctx, d, func(scan func(...any) error) (none struct{}, err error) {
+		var stored []byte
+		if err = scan(&stored); err == nil {
+			entries, err = parseEntries(entries, stored)
+		}
+		return none, err
+	}, `SELECT h.entries FROM orders o JOIN history h ON h.number = o.number WHERE o.id = $1`, string(id))
+	if err != nil || len(entries) == 0 {
+		return nil, err
+	}
+	// Read after the entries: it has all their topics.
+	names := make(map[int64]string)
+	if _, err := postgresRows(ctx, d, func(scan func(...any) error) (none struct{}, err error) {
+		return none, scanTopic(scan, names)
+	}, `SELECT id, name FROM topics`); err != nil {
+		return nil, err
+	}
+	return timeline(entries, names), nil
 }
 
 func (d *postgresDB) Changes(ctx context.Context, ids []event.ID) (map[event.ID]int64, error) {
@@ -141,6 +157,6 @@ func (d *postgresDB) Positions(ctx context.Context) (map[Partition]Position, err
 	out := make(map[Partition]Position)
 	_, err := postgresRows(ctx, d, func(scan func(...any) error) (none struct{}, err error) {
 		return none, scanPosition(scan, out)
-	}, `SELECT topic, partition, topic_id, next FROM positions`)
+	}, allPositions)
 	return out, err
 }

@@ -2,8 +2,8 @@ package orderdb
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -81,15 +81,42 @@ func applyPostgres(ctx context.Context, tx pgx.Tx, b *Batch, topics map[string]i
 		r.applyAll(groups[r.id], topics)
 		touched = append(touched, r)
 	}
-	products, err := lockProducts(ctx, tx, b.products())
+	levels := b.levels()
+	catalogued, err := catalogue(ctx, tx, b.Products, levels)
 	if err != nil {
 		return err
 	}
-	b.applyProducts(products)
 	var batch pgx.Batch
 	queueOrders(&batch, touched)
-	queueProducts(&batch, slices.Collect(maps.Values(products)))
+	queueProducts(&batch, catalogued)
+	queueLevels(&batch, levels)
 	return tx.SendBatch(ctx, &batch).Close()
+}
+
+// catalogue locks products, those of levels too so that everyone locks in one
+// order, and applies the catalogue's records to them.
+func catalogue(ctx context.Context, tx pgx.Tx, products []event.Product, levels []Level) (changed []*productRow, err error) {
+	if len(products) == 0 {
+		return nil, nil
+	}
+	var ids []event.ID
+	for i := range products {
+		ids = append(ids, products[i].ID)
+	}
+	for i := range levels {
+		ids = append(ids, levels[i].Product)
+	}
+	slices.Sort(ids)
+	locked, err := lockProducts(ctx, tx, slices.Compact(ids))
+	if err != nil {
+		return nil, err
+	}
+	for i := range products {
+		p := locked[products[i].ID]
+		p.put(&products[i])
+		changed = append(changed, p)
+	}
+	return changed, nil
 }
 
 // move compares and sets the positions.
@@ -109,44 +136,53 @@ func move(ctx context.Context, tx pgx.Tx, b *Batch) error {
 	if err := eachRow(rows, err, func() error { return scanPosition(rows.Scan, stored) }); err != nil {
 		return err
 	}
-	var batch pgx.Batch
-	var added []Partition
+	var there, added []Partition
 	for _, p := range all {
 		at, present := stored[p]
 		if err := expect(p, at, present, b.From[p]); err != nil {
 			return err
 		}
-		to, moves := b.To[p]
+		_, moves := b.To[p]
 		switch {
 		case !moves:
 		case present:
-			batch.Queue(`UPDATE positions SET topic_id = $3, next = $4 WHERE topic = $1 AND partition = $2`, p.Topic, p.Partition, to.Topic[:], to.Next)
+			there = append(there, p)
 		default:
-			// Somebody else may be doing the same for the first time too.
-			batch.Queue(`INSERT INTO positions (topic, partition, topic_id, next) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
-				p.Topic, p.Partition, to.Topic[:], to.Next)
 			added = append(added, p)
 		}
 	}
-	results := tx.SendBatch(ctx, &batch)
-	inserted := 0
-	for _, q := range batch.QueuedQueries {
-		tag, err := results.Exec()
-		if err != nil {
-			_ = results.Close() // tells the same
+	if len(there) > 0 {
+		if _, err := tx.Exec(ctx, `UPDATE positions p SET topic_id = u.topic_id, next = u.next
+			FROM unnest($1::text[], $2::integer[], $3::bytea[], $4::bigint[]) AS u (topic, partition, topic_id, next)
+			WHERE p.topic = u.topic AND p.partition = u.partition`, positionArgs(there, b.To)...); err != nil {
 			return err
 		}
-		if q.SQL[0] == 'I' {
-			inserted += int(tag.RowsAffected())
-		}
 	}
-	if err := results.Close(); err != nil {
-		return err
+	if len(added) == 0 {
+		return nil
 	}
-	if inserted < len(added) {
-		return fmt.Errorf("%w: %v are tracked meanwhile", ErrMoved, added)
+	// Somebody else may be doing the same for the first time too.
+	tag, err := tx.Exec(ctx, `INSERT INTO positions (topic, partition, topic_id, next)
+		SELECT * FROM unnest($1::text[], $2::integer[], $3::bytea[], $4::bigint[]) ON CONFLICT DO NOTHING`, positionArgs(added, b.To)...)
+	if err == nil && tag.RowsAffected() < int64(len(added)) {
+		err = fmt.Errorf("%w: %v are tracked meanwhile", ErrMoved, added)
 	}
-	return nil
+	return err
+}
+
+// positionArgs are the arrays of positions.
+func positionArgs(partitions []Partition, at map[Partition]Position) []any {
+	var (
+		topics  []string
+		numbers []int32
+		ids     [][]byte
+		next    []int64
+	)
+	for _, p := range partitions {
+		to := at[p]
+		topics, numbers, ids, next = append(topics, p.Topic), append(numbers, p.Partition), append(ids, to.Topic[:]), append(next, to.Next)
+	}
+	return []any{topics, numbers, ids, next}
 }
 
 func scanPosition(scan func(...any) error, into map[Partition]Position) error {
@@ -239,12 +275,42 @@ func (d *postgresDB) loadTopics(ctx context.Context) error {
 
 func (d *postgresDB) Forget(ctx context.Context, p Partition, to Position) error {
 	return d.transaction(ctx, longTime, func(ctx context.Context, tx pgx.Tx) error {
-		var batch pgx.Batch
-		batch.Queue(`INSERT INTO positions (topic, partition, topic_id, next) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (topic, partition) DO UPDATE SET topic_id = excluded.topic_id, next = excluded.next`, p.Topic, p.Partition, to.Topic[:], to.Next)
-		batch.Queue(`WITH lost AS (DELETE FROM timeline WHERE topic = (SELECT id FROM topics WHERE name = $1) AND partition = $2 AND log_offset >= $3
-			RETURNING number) UPDATE orders SET changes = changes + 1 WHERE number IN (SELECT number FROM lost)`, p.Topic, p.Partition, to.Next)
-		return tx.SendBatch(ctx, &batch).Close()
+		// This locks the position: nobody adds entries of the partition meanwhile.
+		if _, err := tx.Exec(ctx, `INSERT INTO positions (topic, partition, topic_id, next) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (topic, partition) DO UPDATE SET topic_id = excluded.topic_id, next = excluded.next`, p.Topic, p.Partition, to.Topic[:], to.Next); err != nil {
+			return err
+		}
+		l := loss{partition: p.Partition, from: to.Next}
+		if err := tx.QueryRow(ctx, `SELECT id FROM topics WHERE name = $1`, p.Topic).Scan(&l.topic); errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		var counted, after part
+		for {
+			var found []shortened
+			n := 0
+			rows, err := tx.Query(ctx, `SELECT number, part, entries, verdict IS NOT NULL FROM history WHERE (number, part) > ($1, $2)
+				AND position($3::bytea in entries) > 0 ORDER BY number, part LIMIT $4`, after.number, after.part, l.mark(), forgetPage)
+			if err := eachRow(rows, err, func() error { n++; return l.scan(rows.Scan, &after, &found) }); err != nil {
+				return err
+			}
+			var batch pgx.Batch
+			for _, s := range found {
+				if s.number != counted.number {
+					batch.Queue(`UPDATE orders SET changes = changes + 1 WHERE number = $1`, s.number)
+				}
+				counted = s.part
+				if s.gone {
+					batch.Queue(`DELETE FROM history WHERE number = $1 AND part = $2`, s.number, s.part.part)
+				} else {
+					batch.Queue(`UPDATE history SET last = $3, entries = $4 WHERE number = $1 AND part = $2`, s.number, s.part.part, s.last, s.entries)
+				}
+			}
+			if err := tx.SendBatch(ctx, &batch).Close(); err != nil || n < forgetPage {
+				return err
+			}
+		}
 	})
 }
 

@@ -57,14 +57,6 @@ type content struct {
 	value   []byte // only if it is to be written
 }
 
-// entry is an Entry as it is stored.
-type entry struct {
-	topic     int64
-	partition int32
-	offset    int64
-	time      int64
-}
-
 // state is what is shown.
 func (r *record) state() State {
 	switch {
@@ -111,7 +103,7 @@ func (r *record) accept(o *NewOrder, at int64) Result {
 // apply takes what a record says. ids gives the numbers of topics.
 func (r *record) apply(c *OrderChange, ids map[string]int64) {
 	at := toMillis(c.Entry.Time)
-	r.entries = append(r.entries, entry{ids[c.Entry.Topic], c.Entry.Partition, c.Entry.Offset, at})
+	r.entries = append(r.entries, entry{at, ids[c.Entry.Topic], c.Entry.Partition, c.Entry.Offset})
 	r.changes++
 	if c.Entry.Topic != event.TopicOrders && c.Entry.Topic != event.TopicErrors {
 		r.updated = max(r.updated, at)

@@ -13,21 +13,20 @@ import (
 
 // sqliteReads are the queries that many ask for.
 type sqliteReads struct {
-	order, timeline, changes, key *sql.Stmt
+	order, history, topics, changes, key *sql.Stmt
 }
 
 const sqliteOrders = `SELECT o.number, o.id, o.state, o.digest, o.client, o.at, o.reason, o.reason_of, o.invoice, o.alerts,
 	CASE WHEN o.updated > 0 OR o.digest IS NOT NULL AND NOT o.refused THEN max(o.updated, o.at)
-		ELSE (SELECT coalesce(max(time), o.at) FROM timeline WHERE number = o.number) END, o.changes,
-	c.value, v.value FROM orders o
-	LEFT JOIN contents c ON c.number = o.number AND c.digest = o.digest
-	LEFT JOIN verdicts v ON v.number = o.number`
+		ELSE (SELECT coalesce(max(last), o.at) FROM history WHERE number = o.number) END, o.changes,
+	c.value, (SELECT verdict FROM history WHERE number = o.number AND verdict IS NOT NULL ORDER BY part DESC LIMIT 1) FROM orders o
+	LEFT JOIN contents c ON c.number = o.number AND c.digest = o.digest`
 
 func (r *sqliteReads) prepare(ctx context.Context, db *sql.DB) (err error) {
 	for query, to := range map[string]**sql.Stmt{
 		sqliteOrders + ` WHERE o.id = ?`: &r.order,
-		`SELECT t.name, l.partition, l.offset, l.time FROM orders o JOIN timeline l ON l.number = o.number JOIN topics t ON t.id = l.topic
-			WHERE o.id = ? ORDER BY l.time, l.topic, l.partition, l.offset LIMIT ?`: &r.timeline,
+		`SELECT h.entries FROM orders o JOIN history h ON h.number = o.number WHERE o.id = ?`: &r.history,
+		`SELECT id, name FROM topics`: &r.topics,
 		`SELECT id, changes FROM orders WHERE id IN (SELECT value FROM json_each(?))`: &r.changes,
 		`SELECT fingerprint, at, status, location, body FROM keys WHERE key = ?`:      &r.key,
 	} {
@@ -129,15 +128,34 @@ func collect[T any](rows *sql.Rows, err error, scan func(scan func(...any) error
 }
 
 func (d *sqliteDB) Timeline(ctx context.Context, id event.ID) ([]Entry, error) {
-	rows, err := d.reads.timeline.QueryContext(ctx, string(id), TimelineLimit)
-	return collect(rows, err, scanEntry)
+	rows, err := d.reads.history.QueryContext(ctx, string(id))
+	var entries []entry
+	if _, err := collect(rows, err, func(scan func(...any) error) (none struct{}, err error) {
+		var stored []byte
+		if err = scan(&stored); err == nil {
+			entries, err = parseEntries(entries, stored)
+		}
+		return none, err
+	}); err != nil || len(entries) == 0 {
+		return nil, err
+	}
+	// Read after the entries: it has all their topics.
+	names := make(map[int64]string)
+	rows, err = d.reads.topics.QueryContext(ctx)
+	if _, err := collect(rows, err, func(scan func(...any) error) (none struct{}, err error) {
+		return none, scanTopic(scan, names)
+	}); err != nil {
+		return nil, err
+	}
+	return timeline(entries, names), nil
 }
 
-func scanEntry(scan func(...any) error) (e Entry, err error) {
-	var at int64
-	err = scan(&e.Topic, &e.Partition, &e.Offset, &at)
-	e.Time = millis(at)
-	return e, err
+func scanTopic(scan func(...any) error, into map[int64]string) error {
+	var id int64
+	var name string
+	err := scan(&id, &name)
+	into[id] = name
+	return err
 }
 
 func (d *sqliteDB) Changes(ctx context.Context, ids []event.ID) (map[event.ID]int64, error) {
@@ -208,10 +226,12 @@ func (d *sqliteDB) Pending(ctx context.Context) (n int64, oldest time.Time, err 
 	return n, millis(at.Int64), classifySQLite(err)
 }
 
+const allPositions = `SELECT topic, partition, topic_id, next FROM positions`
+
 func (d *sqliteDB) Positions(ctx context.Context) (map[Partition]Position, error) {
 	out := make(map[Partition]Position)
 	_, err := sqliteRows(ctx, d.read, func(scan func(...any) error) (none struct{}, err error) {
 		return none, scanPosition(scan, out)
-	}, `SELECT topic, partition, topic_id, next FROM positions`)
+	}, allPositions)
 	return out, err
 }

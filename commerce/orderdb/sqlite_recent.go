@@ -1,7 +1,9 @@
 package orderdb
 
-// recentKept is how many entries a generation has.
-const recentKept = 8192
+// recentKept is how many entries a generation has: under a backlog an order's
+// records are some ten thousand orders apart, and to read an order costs as much
+// as to write it. One takes about 500 bytes.
+const recentKept = 32768
 
 // recent keeps what the writer had in its hands last, so that an order's records,
 // which come within a second, do not each read it again. It is in two

@@ -1,9 +1,11 @@
 package orderdb
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/comptoir/comptoir/commerce/event"
@@ -89,22 +91,69 @@ func scanKey(row *sql.Row) (*keyRow, error) {
 // loadOrder reads an order, mostly without its contents. One that is unknown is
 // not stored.
 func (w *sqliteWriter) loadOrder(id event.ID) (*record, error) {
-	if r, ok := w.orders.get(id); ok {
-		return r, nil
+	records, err := w.loadOrders([]event.ID{id})
+	if err != nil {
+		return nil, err
 	}
-	r := &record{id: own(id)}
-	var digest []byte
-	var alerts string
-	absent, err := none(w.order.QueryRowContext(w.ctx, string(id)).Scan(&r.number, &r.savedState, &r.evidence, &r.rejected, &digest, &r.refused, &r.client,
-		&r.at, &r.reason, &r.reasonOf, &r.invoice, &alerts, &r.updated, &r.changes))
-	if absent || err != nil {
-		return r, err
+	return records[0], nil
+}
+
+// loadOrders is loadOrder for several ids, in their order. They must differ.
+func (w *sqliteWriter) loadOrders(ids []event.ID) ([]*record, error) {
+	records := make([]*record, len(ids))
+	var absent []int // what is not in memory
+	for i, id := range ids {
+		if r, ok := w.orders.get(id); ok {
+			records[i] = r
+		} else {
+			absent = append(absent, i)
+		}
 	}
-	r.stored, r.savedClient = true, r.client
-	r.chosen = digest != nil
-	copy(r.digest[:], digest)
-	r.alerts, err = decodeAlerts(alerts)
-	return r, err
+	for some := range slices.Chunk(absent, rowsTogether) {
+		query, args := w.orderRows, make([]any, rowsTogether)
+		if len(some) == 1 {
+			query, args = w.orderRow, args[:1]
+		}
+		byID := make(map[event.ID]*record, len(some))
+		for n := range args {
+			i := some[min(n, len(some)-1)] // the last one stands for what is left of a query
+			args[n] = string(ids[i])
+			if records[i] == nil {
+				records[i] = &record{id: own(ids[i])}
+				byID[ids[i]] = records[i]
+			}
+		}
+		if err := w.scanOrders(byID, query, args); err != nil {
+			return nil, err
+		}
+	}
+	return records, nil
+}
+
+// scanOrders fills in those of the records that are stored.
+func (w *sqliteWriter) scanOrders(byID map[event.ID]*record, query *sql.Stmt, args []any) error {
+	rows, err := query.QueryContext(w.ctx, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var id, alerts string
+		var digest []byte
+		var k record
+		if err := rows.Scan(&id, &k.number, &k.savedState, &k.evidence, &k.rejected, &digest, &k.refused, &k.client,
+			&k.at, &k.reason, &k.reasonOf, &k.invoice, &alerts, &k.updated, &k.changes); err != nil {
+			return err
+		}
+		r := byID[event.ID(id)]
+		k.id, k.stored, k.savedClient, k.chosen = r.id, true, k.client, digest != nil
+		copy(k.digest[:], digest)
+		if k.alerts, err = decodeAlerts(alerts); err != nil {
+			return err
+		}
+		*r = k
+	}
+	return rows.Err()
 }
 
 func (w *sqliteWriter) loadContents(r *record) error {
@@ -144,12 +193,14 @@ func (w *sqliteWriter) saveOrders(touched []*record) error {
 		last++
 		r.number = last
 	}
+	// In this order the rows stand in the tables.
+	slices.SortFunc(touched, func(a, b *record) int { return cmp.Compare(a.number, b.number) })
 	for _, r := range touched {
 		if err := w.saveOrder(r); err != nil {
 			return fmt.Errorf("order %q: %w", r.id, err)
 		}
 	}
-	for _, in := range []*inserter{w.newOrders, w.newContents, w.newEntries} {
+	for _, in := range []*inserter{w.newOrders, w.newContents, w.newParts} {
 		if err := in.flush(w.ctx); err != nil {
 			return err
 		}
@@ -168,11 +219,15 @@ func (w *sqliteWriter) saveOrder(r *record) error {
 	case !r.stored:
 		err = w.newOrders.add(w.ctx, r.number, string(r.id), int64(state), int64(r.evidence), r.rejected, digest, r.refused, string(r.client), r.at,
 			r.reason, int64(r.reasonOf), r.invoice, alerts, r.updated, r.changes)
+	// Naming a column rewrites its index: most changes leave one or both alone.
 	case state == r.savedState && r.client == r.savedClient:
 		_, err = w.updateOrder.ExecContext(w.ctx, int64(r.evidence), r.rejected, digest, r.refused, r.at, r.reason, int64(r.reasonOf), r.invoice,
 			alerts, r.updated, r.changes, r.number)
-	default:
+	case r.client == r.savedClient:
 		_, err = w.moveOrder.ExecContext(w.ctx, int64(r.evidence), r.rejected, digest, r.refused, r.at, r.reason, int64(r.reasonOf), r.invoice,
+			alerts, r.updated, r.changes, int64(state), r.number)
+	default:
+		_, err = w.turnOrder.ExecContext(w.ctx, int64(r.evidence), r.rejected, digest, r.refused, r.at, r.reason, int64(r.reasonOf), r.invoice,
 			alerts, r.updated, r.changes, int64(state), string(r.client), r.number)
 	}
 	if err != nil {
@@ -185,13 +240,8 @@ func (w *sqliteWriter) saveOrder(r *record) error {
 			}
 		}
 	}
-	for _, e := range r.entries {
-		if err := w.newEntries.add(w.ctx, r.number, e.topic, int64(e.partition), e.offset, e.time); err != nil {
-			return err
-		}
-	}
-	if r.verdict != nil {
-		_, err = w.putVerdict.ExecContext(w.ctx, r.number, r.verdict)
+	if len(r.entries) > 0 {
+		err = w.newParts.add(w.ctx, r.number, r.changes, lastOf(r.entries), appendEntries(nil, r.entries), r.verdict)
 	}
 	r.saved()
 	w.orders.put(r.id, r)
@@ -199,9 +249,6 @@ func (w *sqliteWriter) saveOrder(r *record) error {
 }
 
 func (w *sqliteWriter) loadProduct(id event.ID) (*productRow, error) {
-	if p, ok := w.products.get(id); ok {
-		return p, nil
-	}
 	p := &productRow{Product: Product{ID: own(id)}}
 	var price sql.NullInt64
 	absent, err := none(w.product.QueryRowContext(w.ctx, string(id)).Scan(&p.catalogued, &p.Name, &price, &p.Available, &p.Reserved))
@@ -214,92 +261,8 @@ func (w *sqliteWriter) loadProduct(id event.ID) (*productRow, error) {
 
 func (w *sqliteWriter) saveProduct(p *productRow) error {
 	price := sql.NullInt64{Int64: int64(p.Price), Valid: p.HasPrice}
-	w.products.put(p.ID, p)
 	_, err := w.putProduct.ExecContext(w.ctx, string(p.ID), p.catalogued, p.Name, price, p.Available, p.Reserved)
 	return err
-}
-
-func (d *sqliteDB) Apply(ctx context.Context, b Batch) error {
-	return d.do(ctx, &task{kind: kindApply, size: len(b.Orders), run: func(w *sqliteWriter) error { return w.apply(&b) }})
-}
-
-func (w *sqliteWriter) apply(b *Batch) error {
-	for _, p := range b.partitions() {
-		stored, present, err := w.loadPosition(p)
-		if err != nil {
-			return err
-		}
-		if err := expect(p, stored, present, b.From[p]); err != nil {
-			return err
-		}
-	}
-	if err := w.addTopics(b); err != nil {
-		return err
-	}
-	var touched []*record
-	for _, g := range groupByOrder(b.Orders) {
-		r, err := w.loadOrder(g[0].ID)
-		if err == nil && needsContents(g) {
-			err = w.loadContents(r)
-		}
-		if err != nil {
-			return err
-		}
-		r.applyAll(g, w.topics)
-		touched = append(touched, r)
-	}
-	if err := w.saveOrders(touched); err != nil {
-		return err
-	}
-	products := make(map[event.ID]*productRow)
-	for _, id := range b.products() {
-		p, err := w.loadProduct(id)
-		if err != nil {
-			return err
-		}
-		products[id] = p
-	}
-	b.applyProducts(products)
-	for _, p := range products {
-		if err := w.saveProduct(p); err != nil {
-			return err
-		}
-	}
-	for p, to := range b.To {
-		if _, err := w.putPosition.ExecContext(w.ctx, p.Topic, int64(p.Partition), to.Topic[:], to.Next); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *sqliteWriter) loadPosition(p Partition) (at Position, present bool, err error) {
-	var id []byte
-	absent, err := none(w.position.QueryRowContext(w.ctx, p.Topic, int64(p.Partition)).Scan(&id, &at.Next))
-	copy(at.Topic[:], id)
-	return at, err == nil && !absent, err
-}
-
-// addTopics numbers topics that are met for the first time.
-func (w *sqliteWriter) addTopics(b *Batch) error {
-	if len(w.topics) == 0 {
-		if err := w.loadTopics(); err != nil {
-			return err
-		}
-	}
-	for i := range b.Orders {
-		name := b.Orders[i].Entry.Topic
-		if _, known := w.topics[name]; known {
-			continue
-		}
-		if _, err := w.conn.ExecContext(w.ctx, `INSERT INTO topics (name) VALUES (?) ON CONFLICT DO NOTHING`, name); err != nil {
-			return err
-		}
-		if err := w.loadTopics(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (d *sqliteDB) Sent(ctx context.Context, numbers []int64) error {
@@ -344,21 +307,4 @@ func (d *sqliteDB) Prune(ctx context.Context, now, sentBefore time.Time) (bool, 
 	messages, err := d.exec(ctx, false, `DELETE FROM outbox WHERE number IN (SELECT number FROM outbox WHERE sent < ? ORDER BY sent LIMIT ?)`,
 		sentBefore.UnixMilli(), pruned)
 	return err == nil && keys < pruned && messages < pruned, err
-}
-
-func (d *sqliteDB) Forget(ctx context.Context, p Partition, to Position) error {
-	return d.do(ctx, &task{run: func(w *sqliteWriter) error {
-		w.orders.clear() // changes rises in the database alone
-		const lost = ` (SELECT id FROM topics WHERE name = ?) AND partition = ? AND offset >= ?`
-		for _, query := range []string{
-			`UPDATE orders SET changes = changes + 1 WHERE number IN (SELECT number FROM timeline WHERE topic =` + lost + `)`,
-			`DELETE FROM timeline WHERE topic =` + lost,
-		} {
-			if _, err := w.conn.ExecContext(w.ctx, query, p.Topic, p.Partition, to.Next); err != nil {
-				return err
-			}
-		}
-		_, err := w.putPosition.ExecContext(w.ctx, p.Topic, int64(p.Partition), to.Topic[:], to.Next)
-		return err
-	}})
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -105,16 +106,18 @@ type sqliteWriter struct {
 	synced bool             // synchronous is FULL
 	topics map[string]int64 // their numbers; empty if not read yet
 	all    []*sql.Stmt
-	// What the database has of orders and products touched last. We are the only
-	// one who writes.
-	orders   recent[event.ID, *record]
-	products recent[event.ID, *productRow]
+	// What the database has of orders touched last, and all positions, nil if they
+	// are not read yet. We are the only one who writes.
+	orders    recent[event.ID, *record]
+	positions map[Partition]Position
 
-	begin, commit, rollback, full, normal                 *sql.Stmt
-	key, order, contents, product, position, lastOrder    *sql.Stmt
-	updateOrder, moveOrder, putVerdict, putProduct        *sql.Stmt
-	putPosition, sent                                     *sql.Stmt
-	newOrders, newContents, newEntries, messages, newKeys *inserter
+	begin, commit, rollback, full, normal               *sql.Stmt
+	key, orderRow, orderRows, contents, product         *sql.Stmt
+	updateOrder, moveOrder, turnOrder, lastOrder        *sql.Stmt
+	putProduct, sent                                    *sql.Stmt
+	newOrders, newContents, newParts, messages, newKeys *inserter
+	putLevels, putPositions                             *inserter
+	inserters                                           []*inserter
 }
 
 func newSQLiteWriter(ctx context.Context, conn *sql.Conn, shards int) (*sqliteWriter, error) {
@@ -139,32 +142,37 @@ func newSQLiteWriter(ctx context.Context, conn *sql.Conn, shards int) (*sqliteWr
 		return s
 	}
 	inserter := func(head string, columns int, tail string) *inserter {
-		return newInserter(prepare, head, columns, tail)
+		in := newInserter(prepare, head, columns, tail)
+		w.inserters = append(w.inserters, in)
+		return in
 	}
 	w.begin, w.commit, w.rollback = prepare(`BEGIN IMMEDIATE`), prepare(`COMMIT`), prepare(`ROLLBACK`)
 	w.full, w.normal = prepare(`PRAGMA synchronous = FULL`), prepare(`PRAGMA synchronous = NORMAL`)
 	w.key = prepare(`SELECT fingerprint, at, status, location, body FROM keys WHERE key = ?`)
-	w.order = prepare(`SELECT number, state, evidence, rejected, digest, refused, client, at, reason, reason_of, invoice, alerts, updated, changes
-		FROM orders WHERE id = ?`)
+	const orders = `SELECT id, number, state, evidence, rejected, digest, refused, client, at, reason, reason_of, invoice, alerts, updated, changes
+		FROM orders WHERE id IN (?`
+	w.orderRow, w.orderRows = prepare(orders+`)`), prepare(orders+strings.Repeat(`, ?`, rowsTogether-1)+`)`)
 	w.contents = prepare(`SELECT digest, client, at, refused, value IS NOT NULL FROM contents WHERE number = ?`)
 	w.product = prepare(`SELECT catalogued, name, price, available, reserved FROM products WHERE id = ?`)
-	w.position = prepare(`SELECT topic_id, next FROM positions WHERE topic = ? AND partition = ?`)
 	w.lastOrder = prepare(`SELECT coalesce(max(number), 0) FROM orders`)
 	const set = `UPDATE orders SET evidence = ?, rejected = ?, digest = ?, refused = ?, at = ?, reason = ?, reason_of = ?,
 		invoice = ?, alerts = ?, updated = ?, changes = ?`
-	// Naming a column rewrites its index: most changes leave these two alone.
 	w.updateOrder = prepare(set + ` WHERE number = ?`)
-	w.moveOrder = prepare(set + `, state = ?, client = ? WHERE number = ?`)
-	w.putVerdict = prepare(`INSERT OR REPLACE INTO verdicts (number, value) VALUES (?, ?)`)
+	w.moveOrder = prepare(set + `, state = ? WHERE number = ?`)
+	w.turnOrder = prepare(set + `, state = ?, client = ? WHERE number = ?`)
 	w.putProduct = prepare(`INSERT OR REPLACE INTO products (id, catalogued, name, price, available, reserved) VALUES (?, ?, ?, ?, ?, ?)`)
-	w.putPosition = prepare(`INSERT OR REPLACE INTO positions (topic, partition, topic_id, next) VALUES (?, ?, ?, ?)`)
 	w.sent = prepare(`UPDATE outbox SET sent = ? WHERE number = ? AND sent IS NULL`)
-	w.newOrders = inserter(`INSERT INTO orders (number, id, state, evidence, rejected, digest, refused, client, at, reason, reason_of, invoice,
+	// OR FAIL: a statement that fails undoes the whole transaction anyway, so
+	// SQLite need not keep what each one changes.
+	w.newOrders = inserter(`INSERT OR FAIL INTO orders (number, id, state, evidence, rejected, digest, refused, client, at, reason, reason_of, invoice,
 		alerts, updated, changes) VALUES`, 15, ``)
-	w.newContents = inserter(`INSERT INTO contents (number, digest, client, at, refused, value) VALUES`, 6,
+	w.newContents = inserter(`INSERT OR FAIL INTO contents (number, digest, client, at, refused, value) VALUES`, 6,
 		` ON CONFLICT DO UPDATE SET refused = excluded.refused, value = coalesce(value, excluded.value)`)
-	w.newEntries = inserter(`INSERT INTO timeline (number, topic, partition, offset, time) VALUES`, 5, ` ON CONFLICT DO NOTHING`)
-	w.messages = inserter(`INSERT INTO outbox (shard, topic, key, value, headers, at) VALUES`, 6, ``)
+	w.newParts = inserter(`INSERT OR FAIL INTO history (number, part, last, entries, verdict) VALUES`, 5, ``)
+	w.putLevels = inserter(`INSERT OR FAIL INTO products (id, name, available, reserved, catalogued) VALUES`, 5, ` ON CONFLICT DO UPDATE SET
+		name = CASE WHEN name = '' THEN excluded.name ELSE name END, available = excluded.available, reserved = excluded.reserved`)
+	w.putPositions = inserter(`INSERT OR REPLACE INTO positions (topic, partition, topic_id, next) VALUES`, 4, ``)
+	w.messages = inserter(`INSERT OR FAIL INTO outbox (shard, topic, key, value, headers, at) VALUES`, 6, ``)
 	w.newKeys = inserter(`INSERT OR REPLACE INTO keys (key, fingerprint, at, status, location, body) VALUES`, 6, ``)
 	if err != nil {
 		w.close()
@@ -201,12 +209,12 @@ func (w *sqliteWriter) transaction(durable bool, f func() error) error {
 		_, err = w.commit.ExecContext(w.ctx)
 	}
 	if err != nil {
-		for _, in := range []*inserter{w.newOrders, w.newContents, w.newEntries, w.messages, w.newKeys} {
+		for _, in := range w.inserters {
 			in.drop()
 		}
 		clear(w.topics) // some may be undone too: read them again
 		w.orders.clear()
-		w.products.clear()
+		w.positions = nil
 		_, _ = w.rollback.ExecContext(w.ctx) // SQLite may have done so itself
 	}
 	return classifySQLite(err)
@@ -238,7 +246,7 @@ type inserter struct {
 	args      []any
 }
 
-const rowsTogether = 16
+const rowsTogether = 32
 
 func newInserter(prepare func(string) *sql.Stmt, head string, columns int, tail string) *inserter {
 	row := []byte{'('}

@@ -33,14 +33,6 @@ func (p *productRow) put(c *event.Product) Result {
 	return result
 }
 
-// level takes a movement.
-func (p *productRow) level(l *Level) {
-	p.Available, p.Reserved = l.Available, l.Reserved
-	if p.Name == "" {
-		p.Name = clean(l.Name)
-	}
-}
-
 // submissions is a batch of submissions in a transaction: what the database has
 // of the keys, ids and products in it, and what is to be written. What it has
 // not is absent (keys) or not stored (orders, products).

@@ -51,6 +51,9 @@ func (s *sqliteStore) rows(ctx context.Context, tx *sql.Tx, w *write) (int, erro
 			_ = st.Close() // the transaction's end tells of errors
 		}
 	}()
+	// A statement whose context can end costs the driver a goroutine. The lock is
+	// ours, so that none waits; and with ctx the transaction ends.
+	unbroken := context.WithoutCancel(ctx)
 	for i, r := range w.rows {
 		if r.table == nil {
 			continue
@@ -64,7 +67,7 @@ func (s *sqliteStore) rows(ctx context.Context, tx *sql.Tx, w *write) (int, erro
 			}
 			prepared[k] = st
 		}
-		res, err := st.ExecContext(ctx, r.vals...)
+		res, err := st.ExecContext(unbroken, r.vals...)
 		if err == nil && w.settings.mode == "update" && !r.delete {
 			if n, e := res.RowsAffected(); e == nil && n == 0 {
 				err = &refused{errors.New("there is no row with this primary key to update; set insert.mode=upsert to insert it")}

@@ -226,7 +226,8 @@ func cpu() time.Duration {
 
 // BenchmarkPipeline measures the whole way of an order, in one process with the
 // load: latency from the order's record to its notification at two rates, then
-// orders/s of a backlog, counted at the notification and at the archive row.
+// orders/s of a backlog, counted at the notification and at the archive row, and
+// what it costs until tracking is at rest too.
 func BenchmarkPipeline(b *testing.B) {
 	s := openShop(b, nil)
 	run := time.Now().Format("150405")
@@ -244,5 +245,7 @@ func BenchmarkPipeline(b *testing.B) {
 	late := s.archived(total)
 	b.Logf("backlog of %d: %.0f orders/s at the notification, %.0f at the archive row, %d µs of CPU per order (load included)",
 		backlog, backlog/took.Seconds(), backlog/(took+late).Seconds(), (cpu()-before).Microseconds()/backlog)
+	late = s.caughtUp()
+	b.Logf("all groups at rest %v later: %d µs of CPU per order in all", late.Round(time.Millisecond), (cpu()-before).Microseconds()/backlog)
 	b.ReportMetric(backlog/took.Seconds(), "orders/s")
 }
