@@ -22,7 +22,7 @@ func (balancer) ProtocolName() string { return protocolName }
 
 const (
 	// pollRecords is the most records of one Put.
-	pollRecords = 5000
+	pollRecords = 2000
 	// drainWait is how long after the last record the input counts as dry, which
 	// commits to Kafka.
 	drainWait = 50 * time.Millisecond
