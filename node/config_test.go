@@ -165,6 +165,7 @@ func TestValidateNamesThePath(t *testing.T) {
 		"stream.commit_interval":        func(c *Config) { c.Stream.CommitInterval = 0 },
 		"stream.min_commit_interval":    func(c *Config) { c.Stream.MinCommitInterval = Duration(time.Hour) },
 		"stream.buffer_bytes":           func(c *Config) { c.Stream.BufferBytes = 1 },
+		"stream.cache_bytes":            func(c *Config) { c.Stream.CacheBytes = 1 },
 	} {
 		t.Run(path, func(t *testing.T) {
 			c := Default()

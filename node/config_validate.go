@@ -61,6 +61,7 @@ func (c Config) Validate() error {
 	v.duration("stream.min_commit_interval", c.Stream.MinCommitInterval, 0)
 	v.check("stream.min_commit_interval", c.Stream.MinCommitInterval <= c.Stream.CommitInterval, "must not be above stream.commit_interval (is %s)", c.Stream.MinCommitInterval)
 	v.check("stream.buffer_bytes", c.Stream.BufferBytes >= 64<<10, "must be at least 65536 (is %d)", c.Stream.BufferBytes)
+	v.check("stream.cache_bytes", c.Stream.CacheBytes >= 1<<20, "must be at least 1048576 (is %d)", c.Stream.CacheBytes)
 	if c.Traces.OTLP != "" {
 		u, err := url.Parse(c.Traces.OTLP)
 		v.check("traces.otlp", err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "", "must be an http or https URL such as http://127.0.0.1:4318 (is %q)", RedactURL(c.Traces.OTLP))
