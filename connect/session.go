@@ -22,7 +22,7 @@ func (balancer) ProtocolName() string { return protocolName }
 
 const (
 	// pollRecords is the most records of one Put.
-	pollRecords = 5000
+	pollRecords = 2000
 	// gatherShare is how many times as long as a batch took the next one gathers,
 	// and longestGather the most of it: under load a batch's own cost is shared by
 	// many records.

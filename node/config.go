@@ -16,6 +16,7 @@ import (
 	"github.com/comptoir/comptoir/broker"
 	"github.com/comptoir/comptoir/commerce/audit"
 	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/streams/state"
 )
 
 // Roles are the parts of Comptoir that an instance runs unless it is told
@@ -108,6 +109,7 @@ type Stream struct {
 	CommitInterval    Duration `yaml:"commit_interval" doc:"Longest time a transaction stays open while records keep coming."`
 	MinCommitInterval Duration `yaml:"min_commit_interval" doc:"Longest that a commit waits for more records when transactions have taken up much of the time lately; none after a pause."`
 	BufferBytes       int      `yaml:"buffer_bytes" doc:"Bytes a task's open transaction may hold in memory before it commits."`
+	CacheBytes        int      `yaml:"cache_bytes" doc:"Bytes of the cache over the local state on disk, filled as needed. The filters of what is remembered should fit, some 10 MB for a million orders; without, each order reads them from the disk."`
 }
 
 // Default returns the configuration of a laptop.
@@ -130,7 +132,8 @@ func Default() Config {
 		Stream: Stream{
 			CommitInterval:    Duration(100 * time.Millisecond),
 			MinCommitInterval: Duration(10 * time.Millisecond),
-			BufferBytes:       16 << 20,
+			BufferBytes:       4 << 20,
+			CacheBytes:        state.DefaultCacheBytes,
 		},
 		Audit:  Audit{Delai: Duration(audit.DefaultLimit), Part: audit.FollowerShare},
 		Traces: Traces{Echantillon: 1},

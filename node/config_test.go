@@ -167,6 +167,7 @@ func TestValidateNamesThePath(t *testing.T) {
 		"stream.buffer_bytes":           func(c *Config) { c.Stream.BufferBytes = 1 },
 		"audit.delai":                   func(c *Config) { c.Audit.Delai = 0 },
 		"audit.part":                    func(c *Config) { c.Audit.Part = 0 },
+		"stream.cache_bytes":            func(c *Config) { c.Stream.CacheBytes = 1 },
 	} {
 		t.Run(path, func(t *testing.T) {
 			c := Default()

@@ -262,7 +262,7 @@ func (n *Node) closeBroker(context.Context) error {
 
 // openKafka opens the local state and a client, and waits for the cluster.
 func (n *Node) openKafka(ctx context.Context) (err error) {
-	if n.state, err = state.Open(filepath.Join(n.cfg.DataDir, "state")); err != nil {
+	if n.state, err = state.OpenCached(filepath.Join(n.cfg.DataDir, "state"), int64(n.cfg.Stream.CacheBytes)); err != nil {
 		return err
 	}
 	if n.admin, err = n.kafka.New(); err != nil {

@@ -31,7 +31,7 @@ type Config struct {
 	// none.
 	MinCommitInterval time.Duration
 	// BufferBytes caps what an open transaction holds in memory; at the cap it
-	// is committed. Defaults to 16 MiB.
+	// is committed. Defaults to 4 MiB.
 	BufferBytes int
 	// SessionTimeout is how long a dead instance keeps its tasks, and
 	// transactions stay open after their producer is gone. Defaults to 10 s.
@@ -66,7 +66,7 @@ func (c *Config) defaults() error {
 	def(&c.MinCommitInterval, 10*time.Millisecond)
 	def(&c.SessionTimeout, 10*time.Second)
 	if c.BufferBytes == 0 {
-		c.BufferBytes = 16 << 20
+		c.BufferBytes = 4 << 20
 	}
 	if c.ReplicationFactor == 0 {
 		c.ReplicationFactor = -1

@@ -8,11 +8,19 @@ import (
 	"time"
 )
 
-// cacheEntries bounds how many decoded entries a store keeps in memory between
-// transactions, per task and generation: when the young one is full it becomes
-// the old one, and the old one is forgotten. Entries written by the open
-// transaction come on top.
-const cacheEntries = 4096
+// A store keeps decoded entries in memory between transactions, in two
+// generations: when the young one is full it becomes the old one, and the old one
+// is forgotten. Entries of the open transaction come on top.
+const (
+	// cacheEntries and cacheBytes bound a generation, per store and task.
+	cacheEntries = 4096
+	cacheBytes   = 1 << 20
+	// entryBytes is about what an entry takes besides its key and value, and
+	// decodedBytes about how much larger these are decoded: texts that a value
+	// holds may share one copy of the whole event.
+	entryBytes   = 128
+	decodedBytes = 4
+)
 
 // KeyValue is a store of one value per key, in every task, kept in the task's
 // changelog. Reads see the task's own uncommitted writes. Values are shared
@@ -42,7 +50,9 @@ type storeState interface {
 	settle()
 	// sweep deletes what has expired at now, a slice of the store at a time.
 	sweep(c *Context)
-	// bytes is a rough size of the writes of the open transaction.
+	// bytes is a rough size of what the open transaction has written and read,
+	// without the values that it wrote: those came with its input, which the
+	// task counts.
 	bytes() int
 }
 
@@ -67,27 +77,33 @@ func (s *KeyValue[K, V]) Expire(ttl time.Duration, since func(V) time.Time) *Key
 
 func (s *KeyValue[K, V]) describe() (string, string) { return "store", s.name }
 
-type entry[V any] struct {
+type entry[K comparable, V any] struct {
+	key     K
 	value   V
+	size    int // of key and value, encoded, as of the last read or flush
 	present bool
 	dirty   bool
 	absent  bool // from the committed state, as far as we know
 }
 
+// weight is about what the entry takes in memory.
+func (e *entry[K, V]) weight() int { return entryBytes + decodedBytes*e.size }
+
 type keyValueState[K comparable, V any] struct {
 	def     *KeyValue[K, V]
 	t       *task
-	prefix  []byte         // of Pebble keys: space, then name length and name
-	entries map[K]entry[V] // the young generation, and all that is not committed
-	old     map[K]entry[V] // the old generation: read and committed only
-	dirty   []K
+	prefix  []byte             // of Pebble keys: space, then name length and name
+	entries map[K]*entry[K, V] // the young generation, and all that is not committed
+	old     map[K]*entry[K, V] // the old generation: read and committed, unless it is in entries too
+	weight  int                // of entries
+	dirty   []*entry[K, V]
 	size    int
 	scratch []byte
 	cursor  []byte // where the next sweep goes on
 }
 
 func (s *KeyValue[K, V]) open(t *task) (storeState, error) {
-	st := &keyValueState[K, V]{def: s, t: t, entries: map[K]entry[V]{}}
+	st := &keyValueState[K, V]{def: s, t: t, entries: map[K]*entry[K, V]{}}
 	st.prefix = append(st.prefix, t.space[:]...)
 	st.prefix = appendStoreName(st.prefix, s.name)
 	return st, nil
@@ -107,15 +123,13 @@ func (s *KeyValue[K, V]) state(c *Context) *keyValueState[K, V] {
 // Get returns the value of a key and whether there is one.
 func (s *KeyValue[K, V]) Get(c *Context, k K) (V, bool) {
 	st := s.state(c)
-	if e, ok := st.entries[k]; ok {
+	if e := st.cached(k); e != nil {
 		return e.value, e.present
 	}
-	if e, ok := st.old[k]; ok {
-		st.entries[k] = e
-		return e.value, e.present
-	}
-	var e entry[V]
-	found, err := st.t.db.Get(st.dbKey(k), func(data []byte) (err error) {
+	enc := st.dbKey(k)
+	e := st.newEntry(k, enc)
+	found, err := st.t.db.Get(enc, func(data []byte) (err error) {
+		e.size += len(data)
 		e.value, err = s.value.Parse(data)
 		return err
 	})
@@ -125,29 +139,63 @@ func (s *KeyValue[K, V]) Get(c *Context, k K) (V, bool) {
 		panic(fmt.Errorf("store %q: %w", s.name, err))
 	}
 	e.present, e.absent = found, !found
-	st.entries[k] = e
+	st.keep(e)
+	st.size += e.size
 	return e.value, e.present
+}
+
+// cached returns the entry of a key that is in memory, which is young from now
+// on, or nil.
+func (st *keyValueState[K, V]) cached(k K) *entry[K, V] {
+	if e := st.entries[k]; e != nil {
+		return e
+	}
+	e := st.old[k]
+	if e != nil {
+		st.keep(e)
+	}
+	return e
+}
+
+func (st *keyValueState[K, V]) keep(e *entry[K, V]) {
+	st.entries[e.key] = e
+	st.weight += e.weight()
+}
+
+// newEntry makes an entry for a key, also given as it stands in the local state.
+// It is read from there: the caller's may be a few bytes of a large event, all of
+// which would stay in memory with it.
+func (st *keyValueState[K, V]) newEntry(k K, enc []byte) *entry[K, V] {
+	enc = enc[len(st.prefix):]
+	if own, err := st.def.key.Parse(enc); err == nil && own == k {
+		k = own
+	}
+	return &entry[K, V]{key: k, size: len(enc)}
 }
 
 // Put writes the value of a key.
 func (s *KeyValue[K, V]) Put(c *Context, k K, v V) {
-	s.state(c).write(k, entry[V]{value: v, present: true})
+	s.state(c).write(k, v, true)
 }
 
 // Delete removes a key.
-func (s *KeyValue[K, V]) Delete(c *Context, k K) { s.state(c).write(k, entry[V]{}) }
+func (s *KeyValue[K, V]) Delete(c *Context, k K) {
+	var none V
+	s.state(c).write(k, none, false)
+}
 
-func (st *keyValueState[K, V]) write(k K, e entry[V]) {
-	old, ok := st.entries[k]
-	if !ok {
-		old, ok = st.old[k]
+func (st *keyValueState[K, V]) write(k K, v V, present bool) {
+	e := st.cached(k)
+	if e == nil {
+		e = st.newEntry(k, st.dbKey(k))
+		st.keep(e)
 	}
-	if !ok || !old.dirty {
-		st.dirty = append(st.dirty, k)
-		st.size += 64
+	if !e.dirty {
+		e.dirty = true
+		st.dirty = append(st.dirty, e)
+		st.size += entryBytes
 	}
-	e.dirty, e.absent = true, ok && old.absent
-	st.entries[k] = e
+	e.value, e.present = v, present
 	st.t.touched = true
 }
 
@@ -162,12 +210,12 @@ func (s *KeyValue[K, V]) Scan(c *Context, fn func(K, V) bool) {
 func (st *keyValueState[K, V]) scan(from []byte, fn func(k K, encoded []byte, v V) bool) {
 	type written struct {
 		encoded []byte
-		key     K
+		entry   *entry[K, V]
 	}
 	var own []written
-	for _, k := range st.dirty {
-		if enc := st.def.key.Append([]byte{}, k); bytes.Compare(enc, from) >= 0 {
-			own = append(own, written{enc, k})
+	for _, e := range st.dirty {
+		if enc := st.def.key.Append([]byte{}, e.key); bytes.Compare(enc, from) >= 0 {
+			own = append(own, written{enc, e})
 		}
 	}
 	slices.SortFunc(own, func(a, b written) int { return bytes.Compare(a.encoded, b.encoded) })
@@ -196,13 +244,12 @@ func (st *keyValueState[K, V]) scan(from []byte, fn func(k K, encoded []byte, v 
 			}
 		}
 		if order >= 0 {
-			e := st.entries[own[0].key]
 			w := own[0]
 			own = own[1:]
 			if order == 0 {
 				it.Next()
 			}
-			if e.present && !fn(w.key, w.encoded, e.value) {
+			if w.entry.present && !fn(w.entry.key, w.encoded, w.entry.value) {
 				return
 			}
 			continue
@@ -211,7 +258,7 @@ func (st *keyValueState[K, V]) scan(from []byte, fn func(k K, encoded []byte, v 
 		fail(err)
 		v, err := st.def.value.Parse(it.Value())
 		fail(err)
-		if e, ok := st.entries[k]; ok && e.dirty {
+		if e := st.entries[k]; e != nil && e.dirty {
 			// Written by fn while scanning.
 			if !e.present {
 				it.Next()
@@ -233,31 +280,32 @@ func (st *keyValueState[K, V]) dbKey(k K) []byte {
 
 func (st *keyValueState[K, V]) flush(emit func(key, value []byte)) {
 	t := st.t
-	for _, k := range st.dirty {
-		e := st.entries[k]
+	for _, e := range st.dirty {
 		if !e.present && e.absent {
 			continue // it came and went within the transaction
 		}
 		start := len(t.arena)
-		t.arena = st.def.key.Append(appendStoreName(t.arena, st.def.name), k)
+		t.arena = st.def.key.Append(appendStoreName(t.arena, st.def.name), e.key)
 		key := t.arena[start:len(t.arena):len(t.arena)]
 		var value []byte
 		if e.present {
 			value = encode(t, st.def.value, e.value)
 		}
 		emit(key, value)
+		st.weight -= e.weight()
+		e.size = len(key) + len(value)
+		st.weight += e.weight()
 	}
 }
 
 func (st *keyValueState[K, V]) settle() {
-	for _, k := range st.dirty {
-		e := st.entries[k]
+	for _, e := range st.dirty {
 		e.dirty, e.absent = false, !e.present
-		st.entries[k] = e
 	}
-	if len(st.entries) > cacheEntries {
-		st.old, st.entries = st.entries, make(map[K]entry[V], cacheEntries)
+	if len(st.entries) > cacheEntries || st.weight > cacheBytes {
+		st.old, st.entries, st.weight = st.entries, make(map[K]*entry[K, V], min(len(st.entries), cacheEntries)), 0
 	}
+	clear(st.dirty) // or what they point to would stay
 	st.dirty, st.size = st.dirty[:0], 0
 }
 

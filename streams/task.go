@@ -29,6 +29,7 @@ type task struct {
 	now     time.Time
 	arena   []byte
 	touched bool // state changed in the open transaction
+	taken   int  // bytes of the records that it was given
 	clocks  []time.Time
 	due     []time.Time // next run of each punctuation
 	sweepAt time.Time
@@ -96,6 +97,7 @@ func (t *task) process(s *source, offset int64, at time.Time, key, value []byte,
 	if at.After(t.now) {
 		c.time = t.now
 	}
+	t.taken += len(key) + len(value)
 	err := s.handle(c, key, value)
 	c.topic, c.offset, c.raw, c.time, c.headers, c.rawKey = "", -1, time.Time{}, time.Time{}, nil, nil
 	if off := offset + 1; offset >= 0 && off > t.positions[s.index] {
@@ -155,9 +157,10 @@ func (t *task) advance(clock int, at time.Time) {
 
 func (t *task) count(outcome string) { t.tally[outcome]++ }
 
-// size is a rough count of the bytes that the open transaction holds.
+// size is a rough count of the bytes that the open transaction holds. Its input
+// counts, since that may wait in a store.
 func (t *task) size() int {
-	n := len(t.arena)
+	n := len(t.arena) + t.taken
 	for _, s := range t.stores {
 		n += s.bytes()
 	}
@@ -200,7 +203,7 @@ func (t *task) settle() {
 		t.arena = make([]byte, 0, 4096)
 	}
 	t.arena = t.arena[:0]
-	t.touched = false
+	t.touched, t.taken = false, 0
 	clear(t.tally)
 }
 

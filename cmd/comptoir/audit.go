@@ -123,7 +123,7 @@ func (a *app) audit(ctx context.Context, f auditFlags) error {
 		defer archive.Close()
 		cfg.Archive = archive
 	}
-	tuneMemory()
+	smallMemory()
 	if f.follow {
 		return a.auditFollow(ctx, cfg)
 	}

@@ -46,7 +46,7 @@ func (a *app) benchFloorCommand() *cobra.Command {
 }
 
 func (a *app) benchFloor(ctx context.Context, dir, sync, prefix string) (err error) {
-	tuneMemory()
+	smallMemory()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}

@@ -59,6 +59,7 @@ committed and the groups are left, so that others take over at once.`,
 }
 
 func (a *app) serve(ctx context.Context, cfg node.Config) error {
+	smallMemory()
 	log := newLogger(cfg, a.err)
 	begin := time.Now()
 	n, err := node.NewInstance(cfg, log)

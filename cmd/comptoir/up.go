@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -147,7 +146,7 @@ Ctrl-C stops it; a second start on the same folder goes on where it was.`,
 
 func (a *app) up(ctx context.Context, cfg node.Config, withDemo bool) error {
 	begin := time.Now()
-	tuneMemory()
+	smallMemory()
 	n, err := node.NewEmbedded(cfg, newLogger(cfg, a.err))
 	if err != nil {
 		return err
@@ -208,14 +207,6 @@ func (a *app) terminal() (is bool, width, height int) {
 		return false, 0, 0
 	}
 	return true, width, height
-}
-
-// tuneMemory trades some CPU for a small process on a laptop, unless the
-// environment says otherwise.
-func tuneMemory() {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(350 << 20)
-	}
 }
 
 func relative(path string) string {

@@ -62,8 +62,10 @@ func (d *sqliteDB) open(ctx context.Context, shards int) (err error) {
 		q := url.Values{"_pragma": append([]string{"busy_timeout(5000)"}, pragmas...), "_txlock": {"immediate"}}
 		return "file:" + (&url.URL{Path: d.path}).EscapedPath() + "?" + q.Encode()
 	}
-	// A foreign file must not be changed, not even its journal mode.
-	if d.write, err = sql.Open("sqlite", dsn("cache_size(-65536)")); err != nil {
+	// A foreign file must not be changed, not even its journal mode. Caches take
+	// about twice what they are told, since a page with its header needs a slot of
+	// 8 KiB; what they lack is in the system's.
+	if d.write, err = sql.Open("sqlite", dsn("cache_size(-16384)")); err != nil {
 		return err
 	}
 	d.write.SetMaxOpenConns(1)
@@ -77,7 +79,7 @@ func (d *sqliteDB) open(ctx context.Context, shards int) (err error) {
 	if d.shards, err = strconv.Atoi(text); err != nil || d.shards < 1 {
 		return fmt.Errorf("its number of shards is %q", text)
 	}
-	if d.read, err = sql.Open("sqlite", dsn("query_only(1)", "cache_size(-16384)")); err != nil {
+	if d.read, err = sql.Open("sqlite", dsn("query_only(1)", "cache_size(-4096)")); err != nil {
 		return err
 	}
 	d.read.SetMaxOpenConns(8)

@@ -133,7 +133,6 @@ func (s *session) options() []kgo.Opt {
 		kgo.MetadataMaxAge(s.t.cfg.checkInterval),
 		// A log that went back is told by records that come again: see take.
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.FetchMaxBytes(16 << 20),
 		// Partitions that are new to us wait for the fetch under way.
 		kgo.FetchMaxWait(500 * time.Millisecond),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, added map[string][]int32) {

@@ -28,6 +28,15 @@ type Config struct {
 	Metrics *Metrics
 }
 
+// A process has some ten consumers, and each holds for every broker an answer as
+// it came and the records read from it, while the embedded broker prepares the
+// next: franz-go's own 50 MiB are for one consumer that has the process to
+// itself. A larger record or batch still comes, alone.
+const (
+	fetchBytes          = 1 << 20
+	fetchPartitionBytes = 1 << 20
+)
+
 // Options returns the options common to all clients. A caller appends its own,
 // which win.
 func (c Config) Options() []kgo.Opt {
@@ -42,6 +51,8 @@ func (c Config) Options() []kgo.Opt {
 		// after every broker restart.
 		kgo.RetryBackoffFn(backoff),
 		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.FetchMaxBytes(fetchBytes),
+		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
 	}
 	if c.Dial != nil {
 		opts = append(opts, kgo.Dialer(c.Dial))

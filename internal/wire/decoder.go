@@ -131,6 +131,9 @@ func (d *Decoder) Text(limit int) string {
 		d.Fail()
 		return ""
 	}
+	if n == 0 {
+		return "" // and not an end of the input, which would stay in memory with it
+	}
 	t := d.s[:n]
 	d.s = d.s[n:]
 	return t

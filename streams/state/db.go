@@ -41,27 +41,33 @@ var (
 	keySpace    = []byte("\x00\x00\x00\x00space/")
 )
 
+// DefaultCacheBytes is the size of the cache of Open.
+const DefaultCacheBytes = 32 << 20
+
 // Open opens the state in dir, creating it if missing. It fails when another
 // process holds the directory.
-func Open(dir string) (*DB, error) {
+func Open(dir string) (*DB, error) { return OpenCached(dir, DefaultCacheBytes) }
+
+// OpenCached is Open with a cache of so many bytes, filled as it is needed. It
+// should have room for filters and indexes of all that the state holds, about two
+// bytes for each entry: without, a busy stage reads them again and again.
+func OpenCached(dir string, cacheBytes int64) (*DB, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
-	return open(dir, vfs.Default)
+	return open(dir, vfs.Default, cacheBytes)
 }
 
 // OpenMemory opens an empty state in memory, for tests.
-func OpenMemory() (*DB, error) { return open("state", vfs.NewMem()) }
+func OpenMemory() (*DB, error) { return open("state", vfs.NewMem(), DefaultCacheBytes) }
 
-func open(dir string, fs vfs.FS) (*DB, error) {
-	// Filled as it is needed. Filters and indexes live in it too: below some
-	// tens of MiB a busy stage reads them again and again.
-	cache := pebble.NewCache(64 << 20)
+func open(dir string, fs vfs.FS, cacheBytes int64) (*DB, error) {
+	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	opts := &pebble.Options{
 		FS:           fs,
 		Cache:        cache,
-		MemTableSize: 16 << 20,
+		MemTableSize: 8 << 20, // up to three of them
 		Logger:       silent{},
 	}
 	for i := range opts.Levels {
