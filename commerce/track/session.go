@@ -31,6 +31,10 @@ const (
 	// batch so has most records of its orders, and writes each order once.
 	gatherShare   = 3
 	longestGather = 100 * time.Millisecond
+	// longestYield bounds the rest after a batch while tracking is behind and the
+	// topics still grow: as long as the batch took. The orders themselves come
+	// before what is told of them, and both want the same processors.
+	longestYield = 500 * time.Millisecond
 	// fetchPause is between the fetches of a batch that gathers: each costs the
 	// broker as much as the records do.
 	fetchPause = 20 * time.Millisecond
@@ -247,11 +251,13 @@ func (s *session) revoked(_ context.Context, _ *kgo.Client, lost map[string][]in
 // loop gathers batches, and applies each while it gathers the next.
 func (s *session) loop() error {
 	lastCommit := time.Now()
-	var due time.Time // of the next batch, unless it is full
+	var due time.Time   // of the next batch, unless it is full
+	var yield time.Time // until when a full one rests
+	grown := growth{}
 	var next *batch
 	var f *flight
 	for s.ctx.Err() == nil {
-		fetches := s.poll(f, next, due)
+		fetches := s.poll(f, next, due, yield)
 		if fetches.IsClientClosed() {
 			return errors.New("kafka client closed")
 		}
@@ -260,6 +266,7 @@ func (s *session) loop() error {
 				s.look()
 			}
 		})
+		grown.look(fetches)
 		var back *lapse
 		next, back = s.index(next, fetches)
 		dry := f == nil && next == nil
@@ -267,7 +274,10 @@ func (s *session) loop() error {
 			if err := s.land(f); err != nil {
 				return err
 			}
-			due = time.Now().Add(min(gatherShare*f.took, longestGather))
+			due, yield = time.Now().Add(min(gatherShare*f.took, longestGather)), time.Time{}
+			if grown.taken() {
+				yield = time.Now().Add(min(f.took, longestYield))
+			}
 			f = nil
 		}
 		switch {
@@ -277,7 +287,7 @@ func (s *session) loop() error {
 		case next.empty():
 			next.advance()
 			next = nil
-		case next.full() || !time.Now().Before(due):
+		case next.full() && !time.Now().Before(yield), !next.full() && !time.Now().Before(due):
 			f, next = s.launch(next), nil
 		}
 		if dry || time.Since(lastCommit) > commitInterval {
@@ -291,12 +301,40 @@ func (s *session) loop() error {
 	return nil
 }
 
+// growth tells whether the topics have grown between looks at them.
+type growth struct {
+	ends map[orderdb.Partition]int64
+	seen bool
+}
+
+func (g *growth) look(fetches kgo.Fetches) {
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		if g.ends == nil {
+			g.ends = make(map[orderdb.Partition]int64)
+		}
+		tp := orderdb.Partition{Topic: p.Topic, Partition: p.Partition}
+		end, known := g.ends[tp]
+		g.seen = g.seen || known && p.HighWatermark > end
+		g.ends[tp] = p.HighWatermark
+	})
+}
+
+// taken tells whether they have since it was last asked.
+func (g *growth) taken() bool {
+	seen := g.seen
+	g.seen = false
+	return seen
+}
+
 // poll waits for records, for the batch under way to be applied, for the next
 // one to be due, or for the input to be dry while the group is to be told
 // something.
-func (s *session) poll(f *flight, next *batch, due time.Time) kgo.Fetches {
+func (s *session) poll(f *flight, next *batch, due, yield time.Time) kgo.Fetches {
 	wait := time.Minute
 	switch {
+	case next.full() && f == nil:
+		sleep(s.ctx, time.Until(yield))
+		return nil
 	case next != nil && f != nil:
 		sleep(s.ctx, fetchPause)
 	case next != nil:
