@@ -18,7 +18,6 @@ import (
 	"github.com/comptoir/comptoir/commerce/event"
 	"github.com/comptoir/comptoir/commerce/orderdb"
 	"github.com/comptoir/comptoir/internal/kclient"
-	"github.com/comptoir/comptoir/test/testenv"
 )
 
 // journal is a log that may be read while it is written.
@@ -183,7 +182,7 @@ func TestFollower(t *testing.T) {
 // TestOneFollower: of two on one database one audits, and the other takes over
 // when it is gone.
 func TestOneFollower(t *testing.T) {
-	url := testenv.Postgres(t)
+	url := emptyPostgres(t)
 	db, err := orderdb.Open(t.Context(), orderdb.Config{URL: url})
 	if err != nil {
 		t.Fatal(err)

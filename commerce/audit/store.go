@@ -56,7 +56,7 @@ func openStore(dir string, memory int64, keep bool) (*store, error) {
 	opts := &pebble.Options{Cache: cache, MemTableSize: uint64(memory / 8), MemTableStopWritesThreshold: 3, Logger: silent{}, DisableWAL: !keep}
 	if !keep {
 		// Written once and read once: merging early and often would be for nothing.
-		opts.L0CompactionThreshold, opts.L0StopWritesThreshold, opts.LBaseMaxBytes = 12, 48, 512<<20
+		opts.L0CompactionThreshold, opts.L0StopWritesThreshold, opts.LBaseMaxBytes = 40, 200, 512<<20
 	}
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
