@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -151,7 +152,7 @@ func TestFollower(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.set(key{keyMeta}, []byte{storeVersion + 1})
-	if err := s.batch.Commit(nil); err != nil {
+	if err := s.batch.Commit(pebble.NoSync); err != nil {
 		t.Fatal(err)
 	}
 	s.batch.Reset()
