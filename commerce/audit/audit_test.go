@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
@@ -267,6 +268,42 @@ var faults = []struct {
 	}, "group-lag"},
 }
 
+// TestMoney: amounts are read as package event reads them, which has other code.
+func TestMoney(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	digits := func(most int) string {
+		b := []byte{byte('0' + rng.IntN(10))}
+		for range rng.IntN(most) {
+			b = append(b, byte('0'+rng.IntN(10)))
+		}
+		return strings.TrimLeft(string(b[:len(b)-1]), "0") + string(b[len(b)-1])
+	}
+	read := 0
+	for range 20_000 {
+		literal := digits(20)
+		if rng.IntN(3) > 0 {
+			literal += "." + digits(4)
+		}
+		if rng.IntN(8) == 0 {
+			literal += fmt.Sprintf("e%d", rng.IntN(5)-2)
+		}
+		if rng.IntN(4) == 0 {
+			literal = "-" + literal
+		}
+		got, fine := money(literal)
+		want, err := event.ParseAmount([]byte(literal))
+		if fine != (err == nil) || fine && got != int64(want) {
+			t.Fatalf("%s is %d, %v; want %d, %v", literal, got, fine, want, err)
+		}
+		if fine {
+			read++
+		}
+	}
+	if read < 1000 {
+		t.Errorf("only %d amounts", read)
+	}
+}
+
 func TestNumberOfInvoice(t *testing.T) {
 	for _, tc := range []struct {
 		text            string
@@ -360,6 +397,17 @@ func TestStoredFaults(t *testing.T) {
 				t.Errorf("violated %v, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestManyRecords: an order may have more records than are kept in memory.
+func TestManyRecords(t *testing.T) {
+	s := history(7, 50)
+	for range recordsKept + 5 {
+		double(event.TopicOrders, `"commandeId":991,`)(s)
+	}
+	if ids := violated(t, audited(t, s, true)); len(ids) > 0 {
+		t.Errorf("violated %v", ids)
 	}
 }
 

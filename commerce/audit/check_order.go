@@ -86,7 +86,9 @@ func (c *orderCheck) check(it *pebble.Iterator, g []byte) error {
 
 func (c *orderCheck) fact(class byte, rest, data []byte) error {
 	if class == classRow {
-		return c.readRow(data)
+		var err error
+		c.held, err = readHeld(data, c.e.clock.now)
+		return err
 	}
 	f, err := readEventFact(data)
 	if err != nil {
@@ -134,16 +136,6 @@ func (c *orderCheck) fact(class byte, rest, data []byte) error {
 		return c.show(&f)
 	}
 	return nil
-}
-
-// readRow takes what the first round has read of the database. Later it is old.
-func (c *orderCheck) readRow(data []byte) error {
-	if len(data) == 0 || c.e.s.meta.judged {
-		return nil
-	}
-	h, err := readHeld(data)
-	c.held = &h
-	return err
 }
 
 // show notes an alert if it is against the content that counts.

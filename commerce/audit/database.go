@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"strings"
@@ -17,12 +16,12 @@ import (
 type Database interface {
 	// Positions returns how far tracking has read.
 	Positions(ctx context.Context) (map[orderdb.Partition]int64, error)
-	// List calls f with each order whose number is above after, in their order.
-	List(ctx context.Context, after int64, f func(number int64, id string) error) error
-	// Page calls f with the next orders whose number is above after, in their
-	// order, none at the end, and then entry with each element of their timelines
-	// by number, all as of one moment.
-	Page(ctx context.Context, after int64, f func(number int64, r Row), entry func(number int64, topic string, partition int32, offset int64)) error
+	// Last is the number of the newest order, 0 if there is none.
+	Last(ctx context.Context) (int64, error)
+	// Page calls f with the next orders whose number is above after and at most
+	// to, in their order, none at the end, and then entry with each element of
+	// their timelines by number, all as of one moment.
+	Page(ctx context.Context, after, to int64, f func(number int64, r Row), entry func(number int64, topic string, partition int32, offset int64)) error
 	// Rows calls f with each of the orders that is there, and entry with each
 	// element of their timelines, all as of one moment.
 	Rows(ctx context.Context, ids []string, f func(Row), entry func(id, topic string, partition int32, offset int64)) error
@@ -78,10 +77,20 @@ func (p place) mix() uint64 {
 	return x ^ x>>31
 }
 
-// listRows notes the orders that are new in the database, so that those of which
-// no topic knows are met too. In the first round it reads all that the database
-// has of them: looking up each order when it is judged would take far longer.
-func (e *engine) listRows(ctx context.Context) error {
+// newest notes up to which order the database is read in this round. It comes
+// before the ends of topics are taken: the records of those that come later are
+// for the next round.
+func (e *engine) newest(ctx context.Context) (err error) {
+	if e.cfg.Database != nil {
+		e.newestRow, err = e.cfg.Database.Last(ctx)
+	}
+	return err
+}
+
+// readRows keeps what the database has of the orders that are new in it, for this
+// round, page by page: looking up each when it is judged would take far longer.
+// So those of which no topic knows are met too.
+func (e *engine) readRows(ctx context.Context) error {
 	if e.stored = nil; e.cfg.Database == nil {
 		return nil
 	}
@@ -89,25 +98,16 @@ func (e *engine) listRows(ctx context.Context) error {
 	if err := e.storedUpTo(ctx); err != nil {
 		return err
 	}
+	after, done := e.s.meta.rows, int64(0)
 	if !e.s.meta.judged {
-		return e.readRows(ctx)
+		after = 0 // what a round that failed has read is old
 	}
-	err := e.cfg.Database.List(ctx, e.s.meta.rows, func(number int64, id string) error {
-		e.s.fact(orderKey(id, classRow), nil)
-		e.s.meta.rows = number
-		return e.keepUp(ctx)
-	})
-	return cmp.Or(err, e.s.commit())
-}
-
-// readRows keeps what the database has of all orders.
-func (e *engine) readRows(ctx context.Context) error {
-	for after, done := int64(0), int64(0); ; {
+	for {
 		var (
 			page []held
 			at   = map[int64]int{}
 		)
-		if err := e.cfg.Database.Page(ctx, after, func(number int64, r Row) {
+		if err := e.cfg.Database.Page(ctx, after, e.newestRow, func(number int64, r Row) {
 			at[number] = len(page)
 			page = append(page, held{row: r, there: true})
 			after = number
@@ -122,7 +122,7 @@ func (e *engine) readRows(ctx context.Context) error {
 			return e.s.commit()
 		}
 		for i := range page {
-			e.s.fact(orderKey(page[i].row.ID, classRow), page[i].append(nil))
+			e.s.fact(orderKey(page[i].row.ID, classRow), page[i].append(e.s.room(), e.clock.now))
 			if err := e.keepUp(ctx); err != nil {
 				return err
 			}
@@ -162,7 +162,8 @@ func (h *held) add(e *engine, topic string, partition int32, offset int64) {
 	h.n++
 }
 
-func (h *held) append(b []byte) []byte {
+func (h *held) append(b []byte, round time.Time) []byte {
+	b = binary.AppendVarint(b, round.UnixNano())
 	for _, t := range []string{h.row.State, h.row.Client, h.row.Reason, h.row.Invoice, strings.Join(h.row.Alerts, "\n")} {
 		b = wire.AppendText(b, t)
 	}
@@ -171,9 +172,13 @@ func (h *held) append(b []byte) []byte {
 	return wire.AppendFlag(binary.AppendVarint(b, h.n), h.beyond)
 }
 
-func readHeld(data []byte) (h held, err error) {
+// readHeld returns nil if it was read in another round.
+func readHeld(data []byte, round time.Time) (*held, error) {
 	d := wire.Decode("row of an order", data)
-	h.there = true
+	if d.Varint() != round.UnixNano() {
+		return nil, nil
+	}
+	h := &held{there: true}
 	alerts := ""
 	for _, t := range []*string{&h.row.State, &h.row.Client, &h.row.Reason, &h.row.Invoice, &alerts} {
 		*t = d.Text(maxBytes)

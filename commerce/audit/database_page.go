@@ -13,16 +13,24 @@ import (
 // pageRows is how many orders a page has at most.
 const pageRows = 5000
 
+// Last implements Database.
+func (d *SQLDatabase) Last(ctx context.Context) (number int64, err error) {
+	if err = d.db.QueryRowContext(ctx, d.last).Scan(&number); err != nil {
+		return 0, fmt.Errorf("order database: newest order: %w", err)
+	}
+	return number, nil
+}
+
 // Page implements Database. It goes through both tables in the order of their
 // keys, which costs a fraction of looking up one order after the other.
-func (d *SQLDatabase) Page(ctx context.Context, after int64, f func(int64, Row), entry func(int64, string, int32, int64)) error {
-	if err := d.readPage(ctx, after, f, entry); err != nil {
+func (d *SQLDatabase) Page(ctx context.Context, after, to int64, f func(int64, Row), entry func(int64, string, int32, int64)) error {
+	if err := d.readPage(ctx, after, to, f, entry); err != nil {
 		return fmt.Errorf("order database: page of orders: %w", err)
 	}
 	return nil
 }
 
-func (d *SQLDatabase) readPage(ctx context.Context, after int64, f func(int64, Row), entry func(int64, string, int32, int64)) error {
+func (d *SQLDatabase) readPage(ctx context.Context, after, to int64, f func(int64, Row), entry func(int64, string, int32, int64)) error {
 	tx, err := d.begin(ctx)
 	if err != nil {
 		return err
@@ -39,7 +47,7 @@ func (d *SQLDatabase) readPage(ctx context.Context, after int64, f func(int64, R
 			f(last, r)
 		}
 		return err
-	}, d.page, after, pageRows); err != nil || last == after {
+	}, d.page, after, to, pageRows); err != nil || last == after {
 		return err
 	}
 	return each(ctx, tx, func(rows *sql.Rows) error {

@@ -47,7 +47,7 @@ type SQLDatabase struct {
 	db       *sql.DB
 	postgres bool
 	// The queries as this kind of database takes them.
-	positions, list, orders, history, level, pending, topics, page, span string
+	positions, last, orders, history, level, pending, topics, page, span string
 }
 
 // OpenDatabase opens the order database at a file path or a postgres:// URL. The
@@ -58,17 +58,17 @@ func OpenDatabase(ctx context.Context, where string) (*SQLDatabase, error) {
 		return nil, fmt.Errorf("order database: %w", err)
 	}
 	d := &SQLDatabase{db: db, postgres: postgres}
-	schema, among, one, two := "", "IN (SELECT value FROM json_each(?))", "?", "?"
+	schema, among, one, two, three := "", "IN (SELECT value FROM json_each(?))", "?", "?", "?"
 	if postgres {
-		schema, among, one, two = "comptoir.", "IN (SELECT jsonb_array_elements_text($1::jsonb))", "$1", "$2"
+		schema, among, one, two, three = "comptoir.", "IN (SELECT jsonb_array_elements_text($1::jsonb))", "$1", "$2", "$3"
 	}
-	query := strings.NewReplacer("{s}", schema, "{among}", among, "{1}", one, "{2}", two).Replace
+	query := strings.NewReplacer("{s}", schema, "{among}", among, "{1}", one, "{2}", two, "{3}", three).Replace
 	d.positions = query(`SELECT topic, partition, next FROM {s}positions`)
-	d.list = query(`SELECT number, id FROM {s}orders WHERE number > {1} ORDER BY number LIMIT 5000`)
+	d.last = query(`SELECT coalesce(max(number), 0) FROM {s}orders`)
 	orders := `SELECT number, id, state, client, CASE WHEN reason_of = state THEN reason ELSE '' END, invoice, alerts, digest, at FROM {s}orders `
 	d.orders = query(orders + `WHERE id {among}`)
 	d.topics = query(`SELECT id, name FROM {s}topics`)
-	d.page = query(orders + `WHERE number > {1} ORDER BY number LIMIT {2}`)
+	d.page = query(orders + `WHERE number > {1} AND number <= {2} ORDER BY number LIMIT {3}`)
 	d.span = query(`SELECT number, entries FROM {s}history WHERE number > {1} AND number <= {2}`)
 	d.history = query(`SELECT o.id, h.entries FROM {s}orders o JOIN {s}history h ON h.number = o.number WHERE o.id {among}`)
 	d.level = query(`SELECT available, reserved FROM {s}products WHERE id = {1}`)
@@ -110,25 +110,6 @@ func (d *SQLDatabase) Positions(ctx context.Context) (map[orderdb.Partition]int6
 		return nil, fmt.Errorf("order database: positions: %w", err)
 	}
 	return positions, nil
-}
-
-// List implements Database.
-func (d *SQLDatabase) List(ctx context.Context, after int64, f func(int64, string) error) error {
-	for {
-		last := after
-		if err := each(ctx, d.db, func(rows *sql.Rows) error {
-			var id string
-			if err := rows.Scan(&after, &id); err != nil {
-				return err
-			}
-			return f(after, id)
-		}, d.list, after); err != nil {
-			return fmt.Errorf("order database: list: %w", err)
-		}
-		if after == last {
-			return nil
-		}
-	}
 }
 
 // Rows implements Database.

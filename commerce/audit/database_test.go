@@ -1,8 +1,11 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"fmt"
+	"net/url"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -11,15 +14,60 @@ import (
 
 	"github.com/comptoir/comptoir/commerce/event"
 	"github.com/comptoir/comptoir/commerce/orderdb"
+	"github.com/comptoir/comptoir/test/testenv"
 )
 
 // TestDatabase reads what package orderdb has written.
 func TestDatabase(t *testing.T) {
-	ctx := t.Context()
-	path := filepath.Join(t.TempDir(), "commandes.db")
-	if _, err := OpenDatabase(ctx, path); err == nil {
-		t.Fatal("a file that is not there was opened")
+	t.Run("sqlite", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "commandes.db")
+		if _, err := OpenDatabase(t.Context(), path); err == nil {
+			t.Fatal("a file that is not there was opened")
+		}
+		testDatabase(t, path)
+	})
+	t.Run("postgres", func(t *testing.T) { testDatabase(t, emptyPostgres(t)) })
+}
+
+// emptyPostgres is a database of its own on the real server.
+func emptyPostgres(t *testing.T) string {
+	t.Helper()
+	server := testenv.Postgres(t)
+	db, err := sql.Open("pgx", server)
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = db.Close() })
+	name := fmt.Sprintf("audit_%d", time.Now().UnixNano())
+	if _, err := db.Exec(`CREATE DATABASE ` + name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = db.Exec(`DROP DATABASE ` + name + ` WITH (FORCE)`) })
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+// page is what Page tells from one number on.
+func page(t *testing.T, d *SQLDatabase, after, to int64) (ids []string, last int64, rows map[string]Row, entries map[string][]orderdb.Entry) {
+	t.Helper()
+	rows, entries = map[string]Row{}, map[string][]orderdb.Entry{}
+	id := map[int64]string{}
+	if err := d.Page(t.Context(), after, to, func(number int64, r Row) {
+		ids, last, rows[r.ID], id[number] = append(ids, r.ID), number, r, r.ID
+	}, func(number int64, topic string, partition int32, offset int64) {
+		entries[id[number]] = append(entries[id[number]], orderdb.Entry{Topic: topic, Partition: partition, Offset: offset})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return ids, last, rows, entries
+}
+
+func testDatabase(t *testing.T, path string) {
+	ctx := t.Context()
 	db, err := orderdb.Open(ctx, orderdb.Config{URL: path})
 	if err != nil {
 		t.Fatal(err)
@@ -60,10 +108,6 @@ func TestDatabase(t *testing.T) {
 	if p, err := d.Positions(ctx); err != nil || !reflect.DeepEqual(p, map[orderdb.Partition]int64{orders: 9}) {
 		t.Errorf("positions %v, %v", p, err)
 	}
-	var listed []string
-	if err := d.List(ctx, 0, func(_ int64, id string) error { listed = append(listed, id); return nil }); err != nil || !slices.Equal(listed, []string{"991", "é", "par HTTP"}) {
-		t.Errorf("listed %q, %v", listed, err)
-	}
 	rows, entries := map[string]Row{}, map[string][]orderdb.Entry{}
 	if err := d.Rows(ctx, []string{"991", "par HTTP", "personne"}, func(r Row) { rows[r.ID] = r }, func(id, topic string, partition int32, offset int64) {
 		entries[id] = append(entries[id], orderdb.Entry{Topic: topic, Partition: partition, Offset: offset})
@@ -79,6 +123,29 @@ func TestDatabase(t *testing.T) {
 	}
 	if len(entries["991"]) != 4 || len(entries) != 1 {
 		t.Errorf("timelines %v", entries)
+	}
+	newest, err := d.Last(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, last, paged, lines := page(t, d, 0, newest)
+	if !slices.Equal(ids, []string{"991", "é", "par HTTP"}) || last != newest {
+		t.Errorf("page of %q up to %d of %d", ids, last, newest)
+	}
+	if first, _, _, _ := page(t, d, 0, newest-1); !slices.Equal(first, ids[:2]) {
+		t.Errorf("page up to the last but one: %q", first)
+	}
+	delete(paged, "é")
+	for _, e := range []map[string][]orderdb.Entry{lines, entries} {
+		slices.SortFunc(e["991"], func(a, b orderdb.Entry) int {
+			return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Offset, b.Offset))
+		})
+	}
+	if !reflect.DeepEqual(paged, rows) || !reflect.DeepEqual(lines["991"], entries["991"]) || len(lines["é"]) != 1 || len(lines) != 2 {
+		t.Errorf("page %+v with %+v, looked up %+v with %+v", paged, lines, rows, entries)
+	}
+	if ids, _, _, lines := page(t, d, last, last+1); len(ids)+len(lines) > 0 {
+		t.Errorf("behind the last one: %q, %v", ids, lines)
 	}
 	if a, r, ok, err := d.Level(ctx, "1001"); a != 41 || r != 3 || !ok || err != nil {
 		t.Errorf("level %d, %d, %v, %v", a, r, ok, err)
@@ -136,13 +203,14 @@ func TestArchive(t *testing.T) {
 	if _, err := db.Exec(`WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO factures_ecommerce (numero) SELECT i FROM n`, 2*archivePage); err != nil {
 		t.Fatal(err)
 	}
-	numbers := map[string]bool{}
+	numbers, n := map[string]bool{}, 0
 	if err := a.Rows(t.Context(), func(column func(string) (string, bool)) error {
 		number, _ := column("NUMERO")
 		numbers[number] = true
+		n++
 		return nil
-	}); err != nil || len(numbers) != 2*archivePage {
-		t.Errorf("%d of %d rows, %v", len(numbers), 2*archivePage, err)
+	}); err != nil || len(numbers) != 2*archivePage || n != len(numbers) {
+		t.Errorf("%d of %d rows in %d, %v", len(numbers), 2*archivePage, n, err)
 	}
 	if _, err := db.Exec(`UPDATE factures_ecommerce SET lignes = '[]'`); err != nil {
 		t.Fatal(err)

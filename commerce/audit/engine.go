@@ -55,9 +55,11 @@ type engine struct {
 	waits  map[lag]time.Time // since when a group stands where it stands
 	stored map[part]int64    // how far the order database has read; nil without one
 	batch  []*orderCheck     // to be compared with it
-	shown  time.Time
-	pace   *pace
-	since  time.Time // what is missing is awaited at least since then
+	// newestRow is up to which order of the database this round reads.
+	newestRow int64
+	shown     time.Time
+	pace      *pace
+	since     time.Time // what is missing is awaited at least since then
 
 	scanned time.Time     // when the archive was read last
 	scan    time.Duration // and how long that took
@@ -109,6 +111,9 @@ func (e *engine) round(ctx context.Context) (err error) {
 	if err := e.readArchive(ctx); err != nil {
 		return err
 	}
+	if err := e.newest(ctx); err != nil {
+		return err
+	}
 	if e.bounds, err = e.src.bounds(ctx); err != nil {
 		return err
 	}
@@ -120,7 +125,7 @@ func (e *engine) round(ctx context.Context) (err error) {
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		e.listRows, e.judge, e.compareArchive,
+		e.readRows, e.judge, e.compareArchive,
 		func(ctx context.Context) error { return e.pending(ctx, lags, marks) },
 	} {
 		if err := errors.Join(step(ctx), e.failed); err != nil {

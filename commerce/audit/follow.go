@@ -9,7 +9,7 @@ import (
 // Follow audits round after round until ctx ends, from where the last Follow on
 // Config.Dir stood. Each new violation is logged as an error. done, if not nil,
 // is called with the report after each round. What fails, as a broker that is
-// away, is logged and tried again in the next round; an error is returned only
+// away, is logged once and tried again in the next round; an error is returned only
 // if trying again cannot help.
 //
 // What is missing is awaited from the beginning of Follow, or from the last
@@ -46,7 +46,7 @@ func follow(ctx context.Context, cfg Config, src source, done func(Report, error
 	e.m.begin(&s.meta.tally)
 	tick := time.NewTicker(cfg.Every)
 	defer tick.Stop()
-	for {
+	for failing := false; ; {
 		var r Report
 		err := cfg.held(ctx)
 		if err == nil {
@@ -61,9 +61,13 @@ func follow(ctx context.Context, cfg Config, src source, done func(Report, error
 		case errors.Is(err, errHistory), errors.Is(err, errStore), errors.Is(err, errNotOurs):
 			return err
 		case err != nil:
-			e.since = time.Now()
-			cfg.Logger.Warn("audit round failed, tried again", "error", err)
+			if e.since = time.Now(); !failing {
+				cfg.Logger.Warn("audit round failed, tried again", "error", err)
+			}
+		case failing:
+			cfg.Logger.Info("audit works again")
 		}
+		failing = err != nil
 		cfg.moved()
 		done(r, err)
 		select {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -65,6 +66,23 @@ func TestFollow(t *testing.T) {
 	cfg.Registerer = nil
 	if err := follow(t.Context(), cfg, other, nil); !errors.Is(err, errHistory) {
 		t.Errorf("over another history: %v", err)
+	}
+}
+
+// TestFollowWaits: what is missing is awaited from the start of following.
+func TestFollowWaits(t *testing.T) {
+	s := history(5, 40)
+	drop(event.TopicVerdicts, valid)(s)
+	if r := audited(t, s, false); r.Violations == 0 {
+		t.Fatal("nothing is missing")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var first Report
+	if err := follow(ctx, Config{Dir: t.TempDir()}, s, func(r Report, _ error) { first = r; cancel() }); err != nil {
+		t.Fatal(err)
+	}
+	if violated(t, first); first.Violations > 0 || first.InFlight == 0 {
+		t.Errorf("%d violations, %d in flight", first.Violations, first.InFlight)
 	}
 }
 
@@ -130,6 +148,13 @@ func TestKafka(t *testing.T) {
 		if err := cl.EndTransaction(ctx, end); err != nil {
 			t.Fatal(err)
 		}
+	}
+	var left kadm.Offsets
+	for p := range int32(3) {
+		left.AddOffset(event.TopicOrders, p, 0, -1)
+	}
+	if err := kadm.NewClient(cl).CommitAllOffsets(ctx, "connect-gone", left); err != nil {
+		t.Fatal(err)
 	}
 	var steps []string
 	r, err := Run(ctx, Config{Kafka: cfg, Progress: func(p Progress) { steps = append(steps, p.Step) }})

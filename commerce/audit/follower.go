@@ -151,7 +151,6 @@ func (f *Follower) run(ctx context.Context) {
 				break
 			}
 			f.failed(nil, false)
-			again = 0
 		default:
 			f.failed(err, false)
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -18,7 +19,6 @@ import (
 	"github.com/comptoir/comptoir/commerce/event"
 	"github.com/comptoir/comptoir/commerce/orderdb"
 	"github.com/comptoir/comptoir/internal/kclient"
-	"github.com/comptoir/comptoir/test/testenv"
 )
 
 // journal is a log that may be read while it is written.
@@ -152,7 +152,7 @@ func TestFollower(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.set(key{keyMeta}, []byte{storeVersion + 1})
-	if err := s.batch.Commit(nil); err != nil {
+	if err := s.batch.Commit(pebble.NoSync); err != nil {
 		t.Fatal(err)
 	}
 	s.batch.Reset()
@@ -183,7 +183,7 @@ func TestFollower(t *testing.T) {
 // TestOneFollower: of two on one database one audits, and the other takes over
 // when it is gone.
 func TestOneFollower(t *testing.T) {
-	url := testenv.Postgres(t)
+	url := emptyPostgres(t)
 	db, err := orderdb.Open(t.Context(), orderdb.Config{URL: url})
 	if err != nil {
 		t.Fatal(err)

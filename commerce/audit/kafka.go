@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -154,7 +155,11 @@ func (k *kafka) lags(ctx context.Context) (lags []lag, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("list groups: %w", err)
 	}
-	names := slices.DeleteFunc(listed.Groups(), func(g string) bool { return !ours(g) })
+	names := slices.DeleteFunc(listed.Groups(), func(g string) bool {
+		// What a connector that was deleted has left behind waits for nobody.
+		gone := strings.HasPrefix(g, "connect-") && listed[g].State == "Empty"
+		return !ours(g) || gone
+	})
 	for g := range must {
 		if !slices.Contains(names, g) {
 			names = append(names, g)

@@ -505,7 +505,7 @@ func (s *shop) order(r *Record) string {
 	return id
 }
 
-func (m model) List(_ context.Context, after int64, f func(int64, string) error) error {
+func (m model) list(after int64, f func(int64, string) error) error {
 	seen, n := map[string]bool{}, int64(0)
 	for _, r := range m.shown() {
 		if id := m.order(r); id != "" && !seen[id] {
@@ -605,11 +605,17 @@ func (m model) Rows(_ context.Context, ids []string, f func(Row), entry func(str
 	return nil
 }
 
-func (m model) Page(ctx context.Context, after int64, f func(int64, Row), entry func(int64, string, int32, int64)) error {
+func (m model) Last(context.Context) (n int64, err error) {
+	err = m.list(0, func(number int64, _ string) error { n = number; return nil })
+	return n, err
+}
+
+func (m model) Page(ctx context.Context, after, to int64, f func(int64, Row), entry func(int64, string, int32, int64)) error {
 	var ids []string
 	number := map[string]int64{}
-	if err := m.List(ctx, after, func(n int64, id string) error {
-		if ids = append(ids, id); len(ids) <= 20 {
+	if err := m.list(after, func(n int64, id string) error {
+		if n <= to {
+			ids = append(ids, id)
 			number[id] = n
 		}
 		return nil

@@ -22,6 +22,7 @@ var errOpen = errors.New("cannot be opened")
 // store keeps the facts. One goroutine uses it.
 type store struct {
 	db    *pebble.DB
+	keep  bool // for the next time
 	batch *pebble.Batch
 	// buf is room to encode a fact in.
 	buf []byte
@@ -45,7 +46,9 @@ type store struct {
 // maxFound bounds how many new violations of an invariant are told one by one.
 const maxFound = 5
 
-// openStore opens the facts in a folder. Most of the memory goes to its cache and
+// openStore opens the facts in a folder. There is no log beside the tables: a
+// crash takes back the last batches, positions included, and what they had is
+// read again. Most of the memory goes to its cache and
 // to what is not written yet.
 func openStore(dir string, memory int64, keep bool) (*store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -53,10 +56,10 @@ func openStore(dir string, memory int64, keep bool) (*store, error) {
 	}
 	cache := pebble.NewCache(memory * 3 / 8)
 	defer cache.Unref()
-	opts := &pebble.Options{Cache: cache, MemTableSize: uint64(memory / 8), MemTableStopWritesThreshold: 3, Logger: silent{}, DisableWAL: !keep}
+	opts := &pebble.Options{Cache: cache, MemTableSize: uint64(memory / 8), MemTableStopWritesThreshold: 3, Logger: silent{}, DisableWAL: true}
 	if !keep {
 		// Written once and read once: merging early and often would be for nothing.
-		opts.L0CompactionThreshold, opts.L0StopWritesThreshold, opts.LBaseMaxBytes = 12, 48, 512<<20
+		opts.L0CompactionThreshold, opts.L0StopWritesThreshold, opts.LBaseMaxBytes = 40, 200, 512<<20
 	}
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -65,7 +68,7 @@ func openStore(dir string, memory int64, keep bool) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s %w (another audit may be using it, as the role audit of a running comptoir does): %w", errStore, dir, errOpen, err)
 	}
-	s := &store{db: db, batch: db.NewBatch(), most: int(memory / 64), found: map[inv][]Violation{}, noted: map[string]bool{}, buf: make([]byte, 0, 4096)}
+	s := &store{db: db, keep: keep, batch: db.NewBatch(), most: int(memory / 64), found: map[inv][]Violation{}, noted: map[string]bool{}, buf: make([]byte, 0, 4096)}
 	data, err := s.get(key{keyMeta})
 	if err == nil && data == nil {
 		s.empty = true
@@ -90,6 +93,9 @@ func (silent) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, arg
 
 func (s *store) close() error {
 	err := s.batch.Close()
+	if s.keep {
+		err = errors.Join(err, s.db.Flush())
+	}
 	return errors.Join(err, s.db.Close())
 }
 

@@ -54,6 +54,9 @@ func (v *value) writtenID() (id string, ok bool) {
 // money reads a number by its value, in hundredths. fine is false if it has more
 // than two decimals or is too large.
 func money(literal string) (minor int64, fine bool) {
+	if n, ok := plainMoney(literal); ok {
+		return n, true
+	}
 	body, negative := strings.CutPrefix(literal, "-")
 	exponent := 0
 	if at := strings.IndexAny(body, "eE"); at >= 0 {
@@ -86,6 +89,36 @@ func money(literal string) (minor int64, fine bool) {
 		return -int64(u), true
 	}
 	return int64(u), true
+}
+
+// plainMoney reads what almost every amount looks like: up to 15 digits, then at
+// most two decimals.
+func plainMoney(literal string) (minor int64, ok bool) {
+	n, decimals := int64(0), -1
+	for i := 0; i < len(literal); i++ {
+		switch c := literal[i]; {
+		case c >= '0' && c <= '9' && decimals < 2:
+			if n = n*10 + int64(c-'0'); decimals >= 0 {
+				decimals++
+			}
+		case c == '.' && i > 0 && decimals < 0:
+			decimals = 0
+		default:
+			return 0, false
+		}
+	}
+	switch {
+	case literal == "" || len(literal) > 18 || decimals == 0:
+		return 0, false
+	case decimals < 0:
+		if len(literal) > 15 {
+			return 0, false
+		}
+		return n * 100, true
+	case decimals == 1:
+		return n * 10, true
+	}
+	return n, true
 }
 
 // decimal writes hundredths in the shortest exact form.
