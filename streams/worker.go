@@ -449,7 +449,7 @@ func (w *worker) punctuate() {
 			w.nextDue = next
 		}
 		w.handOver()
-		if opened && !t.touched && !w.txn.open() {
+		if opened && !t.touched && !w.txn.open() && !w.txn.moved {
 			w.txn.since = time.Time{} // it had nothing to do
 		} else if opened {
 			w.txn.hurried = true
