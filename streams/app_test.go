@@ -39,6 +39,26 @@ func onClusters(t *testing.T, f func(t *testing.T, c *cluster)) {
 	t.Run("kafka", func(t *testing.T) { f(t, realCluster(t)) })
 }
 
+// nearAndFar runs a test on both clusters with repartition records handed over
+// in memory and with all of them sent through their topics.
+func nearAndFar(t *testing.T, f func(t *testing.T, c *cluster)) {
+	for _, near := range []bool{true, false} {
+		t.Run(hops(near), func(t *testing.T) {
+			onClusters(t, func(t *testing.T, c *cluster) {
+				c.near = near
+				f(t, c)
+			})
+		})
+	}
+}
+
+func hops(near bool) string {
+	if near {
+		return "near"
+	}
+	return "far"
+}
+
 func realCluster(tb testing.TB) *cluster {
 	tb.Helper()
 	boot := testenv.Kafka(tb)
@@ -162,6 +182,7 @@ var testLog = func() *slog.Logger {
 type runningApp struct {
 	*App
 	db   *state.DB
+	dir  string
 	once sync.Once
 }
 
@@ -182,12 +203,18 @@ func (r *runningApp) halt(tb testing.TB) {
 func (c *cluster) launch(dir string, build func(*Builder), opts ...func(*Config)) *runningApp {
 	c.tb.Helper()
 	r := c.prepare(dir, build, opts...)
+	r.begin(c.tb)
+	return r
+}
+
+// begin starts an App that is prepared and returns once it is at work.
+func (r *runningApp) begin(tb testing.TB) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	if err := r.Start(ctx); err != nil {
-		c.tb.Fatal(err)
+		tb.Fatal(err)
 	}
-	return r
 }
 
 // prepare makes an App without starting it.
@@ -212,7 +239,7 @@ func (c *cluster) prepare(dir string, build func(*Builder), opts ...func(*Config
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	r := &runningApp{App: app, db: db}
+	r := &runningApp{App: app, db: db, dir: dir}
 	c.tb.Cleanup(func() { r.halt(c.tb) })
 	return r
 }
@@ -256,7 +283,7 @@ func (c *cluster) verifyCounts(total int) {
 	}
 }
 
-func TestAppCountsExactlyOnceOverRestarts(t *testing.T) { onClusters(t, countOverRestarts) }
+func TestAppCountsExactlyOnceOverRestarts(t *testing.T) { nearAndFar(t, countOverRestarts) }
 
 func countOverRestarts(t *testing.T, c *cluster) {
 	c.topic("in", 3)

@@ -11,7 +11,7 @@ import (
 // TestOldRecordsAreHandled gives an App a backlog of an hour ago: the time that
 // records carry must not be taken for how long they have been on their way.
 func TestOldRecordsAreHandled(t *testing.T) {
-	onClusters(t, func(t *testing.T, c *cluster) {
+	nearAndFar(t, func(t *testing.T, c *cluster) {
 		c.countingTopics()
 		var recs []*kgo.Record
 		for i := range 100 {

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -27,6 +28,7 @@ type faultNet struct {
 	sent  map[int16]int
 	rules []*netRule
 	watch func(key int16, frame []byte)
+	late  sync.WaitGroup // requests on their way although nobody waits for them
 }
 
 // fate is what happens to a request.
@@ -36,6 +38,9 @@ const (
 	lostBefore fate = "request lost" // the broker never gets it
 	answerLost fate = "answer lost"  // the broker acts on it, nobody hears of it
 	heldUp     fate = "held up"      // it waits at the sender until the release
+	answerHeld fate = "answer held"  // the broker acts on it, its answer waits until the release
+	late       fate = "late"         // its connection ends for the sender; the broker gets it at the release
+	passed     fate = "passed"       // nothing, once what the test does at that moment is done
 )
 
 // netRule strikes the nth request of a key from now on.
@@ -46,13 +51,27 @@ type netRule struct {
 	fate    fate
 	fired   chan struct{} // closed when it has struck
 	once    sync.Once
-	release chan struct{} // of heldUp
+	release chan struct{} // of heldUp, answerHeld and late
+	arrived chan struct{} // closed when the broker has acted on a late request, or refused to
+	before  func()        // of passed
+}
+
+// hasFired tells whether a rule has struck.
+func (r *netRule) hasFired() bool {
+	select {
+	case <-r.fired:
+		return true
+	default:
+		return false
+	}
 }
 
 var errCut = errors.New("connection cut by the test")
 
 func newFaultNet(tb testing.TB) *faultNet {
-	return &faultNet{tb: tb, conns: map[*faultConn]bool{}, sent: map[int16]int{}}
+	n := &faultNet{tb: tb, conns: map[*faultConn]bool{}, sent: map[int16]int{}}
+	tb.Cleanup(n.late.Wait) // after every rule is lifted
+	return n
 }
 
 // use is the option of launch that puts an App on this network.
@@ -78,7 +97,12 @@ func (n *faultNet) dial(ctx context.Context, network, address string) (net.Conn,
 
 // strike makes the nth request of a key, counted from now, meet its fate.
 func (n *faultNet) strike(key kmsg.Key, nth int, f fate) *netRule {
-	r := &netRule{key: int16(key), nth: nth, fate: f, fired: make(chan struct{}), release: make(chan struct{})}
+	return n.strikeDoing(key, nth, f, nil)
+}
+
+// strikeDoing is strike with what the test does while the request waits to be sent.
+func (n *faultNet) strikeDoing(key kmsg.Key, nth int, f fate, before func()) *netRule {
+	r := &netRule{key: int16(key), nth: nth, fate: f, before: before, fired: make(chan struct{}), release: make(chan struct{}), arrived: make(chan struct{})}
 	// A test that fails must not hang on what it held up.
 	n.tb.Cleanup(func() { n.lift(r) })
 	n.mu.Lock()
@@ -169,7 +193,8 @@ type faultConn struct {
 	net *faultNet
 
 	mu     sync.Mutex
-	victim map[int32]*netRule // correlation ids whose answers are lost
+	victim map[int32]*netRule // correlation ids whose answers are lost, or wait
+	gone   bool               // for its owner; a late request is still on its way
 	rest   []byte             // of the answer at hand
 }
 
@@ -183,6 +208,18 @@ func (c *faultConn) Write(b []byte) (int, error) {
 		return c.Conn.Write(b)
 	}
 	switch r.fate {
+	case passed:
+		r.before()
+		r.once.Do(func() { close(r.fired) })
+		return c.Conn.Write(b)
+	case late:
+		c.mu.Lock()
+		c.gone = true
+		c.mu.Unlock()
+		frame := bytes.Clone(b)
+		c.net.late.Go(func() { c.deliver(r, frame) })
+		r.once.Do(func() { close(r.fired) })
+		return 0, errCut
 	case lostBefore:
 		_ = c.Conn.Close()
 		r.once.Do(func() { close(r.fired) })
@@ -202,26 +239,55 @@ func (c *faultConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// deliver brings a late request to the broker, and waits until it is dealt with.
+func (c *faultConn) deliver(r *netRule, frame []byte) {
+	<-r.release
+	defer close(r.arrived)
+	defer func() { _ = c.Conn.Close() }()
+	_ = c.Conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := c.Conn.Write(frame); err != nil {
+		return // cut meanwhile
+	}
+	for {
+		answer, err := readAnswer(c.Conn)
+		if err != nil || bytes.Equal(answer[4:8], frame[8:12]) {
+			return
+		}
+	}
+}
+
+// readAnswer reads one whole answer, its size included.
+func readAnswer(conn net.Conn) ([]byte, error) {
+	var head [8]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return nil, err
+	}
+	size := int(binary.BigEndian.Uint32(head[:]))
+	if size < 4 || size > 256<<20 {
+		return nil, fmt.Errorf("an answer of %d bytes", size)
+	}
+	frame := make([]byte, size+4)
+	copy(frame, head[:])
+	_, err := io.ReadFull(conn, frame[8:])
+	return frame, err
+}
+
 // Read passes answers on whole, except the one that is to be lost: it is waited
 // for, so that the broker has acted, and then the connection ends.
 func (c *faultConn) Read(b []byte) (int, error) {
 	if len(c.rest) == 0 {
-		var head [8]byte
-		if _, err := io.ReadFull(c.Conn, head[:]); err != nil {
-			return 0, err
-		}
-		size := int(binary.BigEndian.Uint32(head[:]))
-		if size < 4 || size > 256<<20 {
-			return 0, fmt.Errorf("an answer of %d bytes", size)
-		}
-		frame := make([]byte, size+4)
-		copy(frame, head[:])
-		if _, err := io.ReadFull(c.Conn, frame[8:]); err != nil {
+		frame, err := readAnswer(c.Conn)
+		if err != nil {
 			return 0, err
 		}
 		c.mu.Lock()
-		r := c.victim[int32(binary.BigEndian.Uint32(head[4:]))]
+		r := c.victim[int32(binary.BigEndian.Uint32(frame[4:]))]
 		c.mu.Unlock()
+		if r != nil && r.fate == answerHeld {
+			r.once.Do(func() { close(r.fired) })
+			<-r.release
+			r = nil
+		}
 		if r != nil {
 			_ = c.Conn.Close()
 			r.once.Do(func() { close(r.fired) })
@@ -238,5 +304,11 @@ func (c *faultConn) Close() error {
 	c.net.mu.Lock()
 	delete(c.net.conns, c)
 	c.net.mu.Unlock()
+	c.mu.Lock()
+	gone := c.gone
+	c.mu.Unlock()
+	if gone {
+		return c.Conn.SetReadDeadline(time.Now()) // whoever reads is let go
+	}
 	return c.Conn.Close()
 }

@@ -3,7 +3,9 @@ package streams
 import (
 	"context"
 	"encoding/binary"
+	"flag"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -13,6 +15,18 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 )
+
+// TestMain lets more tests run at a time than there are processors: those that
+// may, wait for most of theirs.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	set := false
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
+	if !set {
+		_ = flag.Set("test.parallel", "8")
+	}
+	os.Exit(m.Run())
+}
 
 func key17(i int) string { return fmt.Sprintf("k%d", i%17) }
 
@@ -36,20 +50,23 @@ func await(t testing.TB, what string, ch <-chan struct{}) {
 func TestRule01StateIsNotFlushedBeforeTheOutcomeIsKnown(t *testing.T) {
 	for _, then := range []fate{heldUp, lostBefore, answerLost} {
 		t.Run(string(then), func(t *testing.T) {
-			onClusters(t, func(t *testing.T, c *cluster) {
+			nearAndFar(t, func(t *testing.T, c *cluster) {
 				c.countingTopics()
 				net := newFaultNet(t)
 				app := c.launch(t.TempDir(), c.counting, net.use, c.shortSession)
 				c.produce("in", 1, key17)
 				c.atRest(1)
-				// The second end is that of the count: the first moves the
-				// record to the repartition topic.
-				first := net.strike(kmsg.EndTxn, 1, heldUp)
-				c.produce("in", 1, key17)
-				await(t, "the first transaction's end held up", first.fired)
 				second := net.strike(kmsg.EndTxn, 1, heldUp)
-				net.lift(first)
-				await(t, "the second transaction's end held up", second.fired)
+				c.produce("in", 1, key17)
+				if !c.near {
+					// The second end is that of the count: the first moves the
+					// record to the repartition topic.
+					first := second
+					await(t, "the first transaction's end held up", first.fired)
+					second = net.strike(kmsg.EndTxn, 1, heldUp)
+					net.lift(first)
+				}
+				await(t, "the end of the count's transaction held up", second.fired)
 				if got := storedCounts(c, app, 3)["k0"]; got != 1 {
 					t.Fatalf("local count %d while the outcome is open, want the committed 1", got)
 				}
@@ -73,7 +90,7 @@ func TestRule01StateIsNotFlushedBeforeTheOutcomeIsKnown(t *testing.T) {
 func TestRule01CrashWhileTheOutcomeIsOpen(t *testing.T) {
 	for _, f := range []fate{lostBefore, answerLost} {
 		t.Run(string(f), func(t *testing.T) {
-			onClusters(t, func(t *testing.T, c *cluster) {
+			nearAndFar(t, func(t *testing.T, c *cluster) {
 				c.countingTopics()
 				dir := t.TempDir()
 				net := newFaultNet(t)
@@ -104,61 +121,127 @@ func (c *cluster) abortedBehind(i int) {
 // faultKeys are the requests of a transaction's life. Before transaction.version
 // 2 partitions and offsets are added by requests of their own.
 var faultKeys = []struct {
-	key kmsg.Key
-	old bool
+	key   kmsg.Key
+	old   bool
+	start bool // seen when an App opens its tasks, not after
 }{
-	{kmsg.Produce, false}, {kmsg.TxnOffsetCommit, false}, {kmsg.EndTxn, false}, {kmsg.OffsetCommit, false},
-	{kmsg.InitProducerID, false}, {kmsg.OffsetFetch, false},
-	{kmsg.AddPartitionsToTxn, true}, {kmsg.AddOffsetsToTxn, true},
-	{kmsg.TxnOffsetCommit, true}, {kmsg.EndTxn, true}, {kmsg.Produce, true},
+	{kmsg.Produce, false, false}, {kmsg.TxnOffsetCommit, false, false}, {kmsg.EndTxn, false, false}, {kmsg.OffsetCommit, false, false},
+	{kmsg.InitProducerID, false, true}, {kmsg.OffsetFetch, false, true},
+	{kmsg.AddPartitionsToTxn, true, false}, {kmsg.AddOffsetsToTxn, true, false},
+	{kmsg.TxnOffsetCommit, true, false}, {kmsg.EndTxn, true, false}, {kmsg.Produce, true, false},
 }
 
-// TestFaultsOnTheWire loses a request or its answer, at every step of a
-// transaction and at several occurrences: what comes out is what a run without
-// faults writes.
+// fenced is what TestFaultsOnTheWire calls the fate of a request that is passed
+// on after another has taken our transactional ids.
+const fenced fate = "fenced"
+
+// TestFaultsOnTheWire makes a request meet each fate, at every step of a
+// transaction and at several occurrences, with repartition records handed over
+// and not: what comes out is what a run without faults writes.
 func TestFaultsOnTheWire(t *testing.T) {
 	for _, k := range faultKeys {
-		for _, f := range []fate{lostBefore, answerLost} {
-			name := fmt.Sprintf("%s/%s", k.key.Name(), f)
-			run := func(t *testing.T, c *cluster) {
-				c.countingTopics()
-				net := newFaultNet(t)
-				var rules []*netRule
-				if k.key == kmsg.InitProducerID || k.key == kmsg.OffsetFetch {
-					rules = append(rules, net.strike(k.key, 1, f)) // only seen at start
+		for _, f := range []fate{lostBefore, answerLost, late, heldUp, answerHeld, fenced} {
+			for _, near := range []bool{true, false} {
+				name := fmt.Sprintf("%s/%s/%s", k.key.Name(), f, hops(near))
+				run := func(t *testing.T, c *cluster) {
+					c.near = near
+					c.struck(k.key, f, k.start)
 				}
-				c.launch(t.TempDir(), c.counting, net.use, c.shortSession)
-				total := 0
-				for _, nth := range []int{1, 2, 4} {
-					if rules == nil || len(rules) > 1 {
-						rules = append(rules, net.strike(k.key, nth, f))
-					}
-					rule := rules[len(rules)-1]
-					for struck := false; !struck; {
-						c.produce("in", 40, key17)
-						total += 40
-						c.read("out", total)
-						if k.key == kmsg.OffsetCommit {
-							c.abortedBehind(total)
-						}
-						select {
-						case <-rule.fired:
-							struck = true
-						default:
-						}
-					}
-					if k.key == kmsg.InitProducerID || k.key == kmsg.OffsetFetch {
-						break
-					}
+				if k.old {
+					t.Run("old/"+name, func(t *testing.T) {
+						t.Parallel()
+						run(t, newCluster(t, kfake.MaxVersions(kversion.V3_6_0())))
+					})
+				} else {
+					t.Run(name, func(t *testing.T) {
+						t.Parallel()
+						onClusters(t, run)
+					})
 				}
-				c.atRest(total)
-			}
-			if k.old {
-				t.Run("old/"+name, func(t *testing.T) { run(t, newCluster(t, kfake.MaxVersions(kversion.V3_6_0()))) })
-			} else {
-				t.Run(name, func(t *testing.T) { onClusters(t, run) })
 			}
 		}
+	}
+}
+
+// struck runs the counting topology while requests of a key meet a fate.
+func (c *cluster) struck(key kmsg.Key, f fate, atStart bool) {
+	c.countingTopics()
+	net := newFaultNet(c.tb)
+	var app *runningApp
+	strike := func(nth int) *netRule {
+		if f != fenced {
+			return net.strike(key, nth, f)
+		}
+		return net.strikeDoing(key, nth, passed, func() {
+			for turn := range 2 {
+				c.takeOver(app.worker.transactionalID(turn))
+			}
+		})
+	}
+	var first *netRule
+	occurrences := []int{1, 2, 4}
+	if atStart {
+		if first = strike(1); f == heldUp || f == answerHeld {
+			go func() { <-first.fired; net.lift(first) }()
+		}
+		occurrences = occurrences[:1]
+	}
+	app = c.prepare(c.tb.TempDir(), c.counting, net.use, c.shortSession)
+	app.begin(c.tb)
+	total := 0
+	work := func() {
+		c.tb.Helper()
+		c.produce("in", 40, key17)
+		total += 40
+	}
+	for _, nth := range occurrences {
+		rule := first
+		if rule == nil {
+			rule = strike(nth)
+		}
+		for struck := false; !struck; {
+			work()
+			if f == heldUp || f == answerHeld {
+				// It may be struck, and then nothing comes out.
+				c.eventually("struck, or all done", func() bool { return rule.hasFired() || len(c.all("out")) == total })
+			} else {
+				c.read("out", total)
+			}
+			if struck = rule.hasFired(); !struck && key == kmsg.OffsetCommit {
+				c.transact("foreign", c.rec("in", -1, key17(total), "aborted"))(false)
+				c.eventually("struck, or lag 0 behind an aborted transaction", func() bool {
+					return rule.hasFired() || c.lag("app", "in", "app-moved-repartition") == 0
+				})
+				struck = rule.hasFired()
+			}
+		}
+		switch f {
+		case heldUp, answerHeld:
+			work() // comes while the request waits
+			net.lift(rule)
+		case late:
+			// The work is being done again, or done, when it arrives.
+			work()
+			net.lift(rule)
+			await(c.tb, "the late request dealt with", rule.arrived)
+		}
+	}
+	work()
+	c.atRest(total)
+}
+
+// takeOver makes another producer of a transactional id, which fences the one
+// that has it.
+func (c *cluster) takeOver(id string) {
+	c.tb.Helper()
+	cl, err := c.kafka.New(kgo.TransactionalID(id))
+	if err != nil {
+		c.tb.Error(err)
+		return
+	}
+	defer cl.Close()
+	if _, _, err := cl.ProducerID(context.Background()); err != nil {
+		c.tb.Error(err)
 	}
 }
 
@@ -184,69 +267,62 @@ func TestErrorsFromTheBroker(t *testing.T) {
 	}
 	for _, row := range table {
 		for _, e := range row.errs {
-			t.Run(row.key.Name()+"/"+e.Message, func(t *testing.T) {
-				c := newCluster(t)
-				c.countingTopics()
-				start := func() *runningApp { return c.launch(t.TempDir(), c.counting, c.shortSession) }
-				if row.key != kmsg.InitProducerID && row.key != kmsg.OffsetFetch {
-					start()
-				}
-				topic := "" // our own produce requests, not those of the test
-				if row.key == kmsg.Produce {
-					topic = c.n("app-moved-repartition")
-				}
-				h := c.fake.Fault(kfake.Fault{Keys: []kmsg.Key{row.key}, Topic: topic, TopLevel: row.key == kmsg.EndTxn || row.key == kmsg.InitProducerID || row.key == kmsg.Heartbeat, Err: e})
-				if row.key == kmsg.InitProducerID || row.key == kmsg.OffsetFetch {
-					start()
-				}
-				total := 0
-				for struck := false; !struck; struck = h.Hits() > 0 {
-					c.produce("in", 40, key17)
-					total += 40
-					c.read("out", total)
-					if row.key == kmsg.OffsetCommit {
-						c.abortedBehind(total)
-					}
-				}
-				c.produce("in", 40, key17)
-				c.atRest(total + 40)
-			})
+			for _, near := range []bool{true, false} {
+				t.Run(row.key.Name()+"/"+e.Message+"/"+hops(near), func(t *testing.T) {
+					t.Parallel()
+					c := newCluster(t)
+					c.near = near
+					c.answeredWith(row.key, e)
+				})
+			}
 		}
 	}
 }
 
-// TestFencedByAnotherProducer takes our transactional ids over: the App makes
-// its producers anew and goes on.
-func TestFencedByAnotherProducer(t *testing.T) {
-	onClusters(t, func(t *testing.T, c *cluster) {
-		c.countingTopics()
-		app := c.launch(t.TempDir(), c.counting, c.shortSession)
-		total := 0
-		for turn := range 2 {
-			c.produce("in", 40, key17)
-			total += 40
-			c.read("out", total)
-			cl, err := c.kafka.New(kgo.TransactionalID(app.worker.transactionalID(turn)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, _, err := cl.ProducerID(context.Background()); err != nil {
-				t.Fatal(err)
-			}
-			cl.Close()
-			c.produce("in", 40, key17)
-			c.produce("in", 40, key17)
-			total += 80
+// answeredWith runs the counting topology while a request of a key is answered
+// with an error.
+func (c *cluster) answeredWith(key kmsg.Key, e *kerr.Error) {
+	c.countingTopics()
+	start := func() *runningApp { return c.launch(c.tb.TempDir(), c.counting, c.shortSession) }
+	if key != kmsg.InitProducerID && key != kmsg.OffsetFetch {
+		start()
+	}
+	topic := "" // our own produce requests, not those of the test
+	if key == kmsg.Produce {
+		topic = c.n("out")
+	}
+	h := c.fake.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Topic: topic, TopLevel: key == kmsg.EndTxn || key == kmsg.InitProducerID || key == kmsg.Heartbeat, Err: e})
+	if key == kmsg.InitProducerID || key == kmsg.OffsetFetch {
+		start()
+	}
+	total := 0
+	for struck := false; !struck; struck = h.Hits() > 0 {
+		c.produce("in", 40, key17)
+		total += 40
+		c.read("out", total)
+		if key == kmsg.OffsetCommit {
+			c.abortedBehind(total)
 		}
-		c.atRest(total)
-	})
+	}
+	c.produce("in", 40, key17)
+	c.atRest(total + 40)
 }
 
 // TestCoordinatorMoves moves all coordinators among brokers while work goes on.
 func TestCoordinatorMoves(t *testing.T) {
-	c := newCluster(t, kfake.NumBrokers(3))
+	t.Parallel()
+	for _, near := range []bool{true, false} {
+		t.Run(hops(near), func(t *testing.T) {
+			c := newCluster(t, kfake.NumBrokers(3))
+			c.near = near
+			c.coordinatorMoves()
+		})
+	}
+}
+
+func (c *cluster) coordinatorMoves() {
 	c.countingTopics()
-	c.launch(t.TempDir(), c.counting, c.shortSession)
+	c.launch(c.tb.TempDir(), c.counting, c.shortSession)
 	total := 0
 	for range 5 {
 		c.produce("in", 40, key17)
@@ -262,7 +338,8 @@ func TestCoordinatorMoves(t *testing.T) {
 // TestAllConnectionsCut cuts every connection at once, again and again, and once
 // keeps the network down.
 func TestAllConnectionsCut(t *testing.T) {
-	onClusters(t, func(t *testing.T, c *cluster) {
+	t.Parallel()
+	nearAndFar(t, func(t *testing.T, c *cluster) {
 		c.countingTopics()
 		net := newFaultNet(t)
 		app := c.launch(t.TempDir(), c.counting, net.use, c.shortSession)
@@ -283,8 +360,10 @@ func TestAllConnectionsCut(t *testing.T) {
 
 // TestBrokerRestarts stops the broker and starts it again with its data.
 func TestBrokerRestarts(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	c := newCluster(t, kfake.DataDir(dir))
+	c.near = true
 	c.countingTopics()
 	var port int
 	if _, err := fmt.Sscanf(c.fake.ListenAddrs()[0], "127.0.0.1:%d", &port); err != nil {
@@ -307,7 +386,8 @@ func TestBrokerRestarts(t *testing.T) {
 // TestInstanceKilled lets two instances share the work and takes one off the
 // network for good: the other finishes all of it once the session has ended.
 func TestInstanceKilled(t *testing.T) {
-	onClusters(t, func(t *testing.T, c *cluster) {
+	t.Parallel()
+	nearAndFar(t, func(t *testing.T, c *cluster) {
 		c.countingTopics()
 		net := newFaultNet(t)
 		one := c.launch(t.TempDir(), c.counting, net.use, c.shortSession)
@@ -332,6 +412,7 @@ func TestInstanceKilled(t *testing.T) {
 // session ends and another takes its task over, while it believes that the task
 // is its own. Neither a record nor a punctuation of its may count.
 func TestZombieIsFenced(t *testing.T) {
+	t.Parallel()
 	onClusters(t, func(t *testing.T, c *cluster) {
 		c.topic("in", 1)
 		c.topic("out", 1)

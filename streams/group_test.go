@@ -151,6 +151,7 @@ func TestPartitionGrowthIsRefused(t *testing.T) {
 // TestPanickingOperatorIsRetriedAndReported lets an operator fail until it is
 // mended.
 func TestPanickingOperatorIsRetriedAndReported(t *testing.T) {
+	t.Parallel()
 	onClusters(t, func(t *testing.T, c *cluster) {
 		c.countingTopics()
 		var broken atomic.Bool
@@ -179,6 +180,7 @@ func TestPanickingOperatorIsRetriedAndReported(t *testing.T) {
 // TestPanicInTheCommit has a value that does not encode, met when the stores are
 // flushed: a rebalance and a stop that wait for this commit go on all the same.
 func TestPanicInTheCommit(t *testing.T) {
+	t.Parallel()
 	onClusters(t, func(t *testing.T, c *cluster) {
 		c.topic("in", 3)
 		build := func(broken bool) func(*Builder) {
@@ -213,7 +215,7 @@ func TestPanicInTheCommit(t *testing.T) {
 // TestStopCommitsWhatIsOpen stops under load and starts on another machine: the
 // stop has committed and left the group, so nothing waits for a session's end.
 func TestStopCommitsWhatIsOpen(t *testing.T) {
-	onClusters(t, func(t *testing.T, c *cluster) {
+	nearAndFar(t, func(t *testing.T, c *cluster) {
 		c.countingTopics()
 		count, value := metered()
 		app := c.launch(t.TempDir(), c.counting, count)

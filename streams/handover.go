@@ -55,6 +55,11 @@ func (w *worker) near(out *output, partition int32) *source {
 	if t == nil || out.internal.far || w.top.ordered || w.cfg.farOnly {
 		return nil
 	}
+	if w.txn.bytes >= 2*w.cfg.BufferBytes {
+		// A commit is overdue, but one record begets more and more. They must
+		// not keep the transaction from its end.
+		return nil
+	}
 	k := partitionKey{out.topic, partition}
 	if w.txn.isSent(k) {
 		return nil
@@ -98,7 +103,7 @@ func (w *worker) catchUp() {
 func (w *worker) lying() bool {
 	for p, t := range w.tasks {
 		for i, s := range w.top.sources {
-			if s.internal != nil && t.positions[i] < w.behind[partitionKey{s.topic, p}] {
+			if s.internal != nil && !s.internal.far && t.positions[i] < w.behind[partitionKey{s.topic, p}] {
 				return true
 			}
 		}
@@ -116,6 +121,7 @@ func (w *worker) handOver() {
 		}
 		t := w.tasks[h.partition]
 		w.begin(t)
+		w.txn.moved = true
 		if err := t.process(h.source, -1, h.at, h.key, h.value, h.headers); err != nil && !skipped(err) {
 			w.metrics.decodeErrors.WithLabelValues(w.top.app, h.source.topic).Inc()
 			w.log.Error("record of our own passed over: it does not decode", "topic", h.source.topic, "partition", h.partition, "err", err)
@@ -138,7 +144,8 @@ const handChunk = 64 << 10
 
 // hand queues a record, whose key and value it copies.
 func (x *txn) hand(h handed) {
-	if n := len(h.key) + len(h.value); cap(x.chunk)-len(x.chunk) < n {
+	// Never nil, since an empty value is not a missing one.
+	if n := len(h.key) + len(h.value); x.chunk == nil || cap(x.chunk)-len(x.chunk) < n {
 		x.chunk = make([]byte, 0, max(handChunk, n))
 	}
 	keep := func(b []byte) []byte {

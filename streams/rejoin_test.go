@@ -16,6 +16,7 @@ import (
 // member is unknown, and the client joins anew without a word of a loss. The
 // worker must not go on with what it had.
 func TestSilentRejoin(t *testing.T) {
+	t.Parallel()
 	onClusters(t, func(t *testing.T, c *cluster) {
 		c.topic("in", 1)
 		c.topic("out", 1)

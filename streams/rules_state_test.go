@@ -103,6 +103,7 @@ func TestRule11CoPartitioning(t *testing.T) {
 }
 
 func TestTopicsMissingAtStart(t *testing.T) {
+	t.Parallel()
 	onClusters(t, func(t *testing.T, c *cluster) {
 		app := c.prepare(t.TempDir(), c.counting)
 		if err := app.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "topic "+c.n("in")+" does not exist") {
@@ -504,6 +505,7 @@ func TestRule19TwoAppsShareOneState(t *testing.T) {
 // transaction ended. The group's offsets are pending for ever and behind; the
 // state knows better.
 func TestPendingOffsetsThatNeverSettle(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.countingTopics()
 	dir := t.TempDir()

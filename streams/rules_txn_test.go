@@ -17,6 +17,7 @@ import (
 // that has polled more than it has handled: what was held back comes again, in
 // its order, and nothing is skipped.
 func TestRule02HeldBackRecordsAreNotSkipped(t *testing.T) {
+	t.Parallel()
 	onClusters(t, func(t *testing.T, c *cluster) {
 		for _, topic := range []string{"a", "b", "out"} {
 			c.topic(topic, 1)
@@ -217,7 +218,7 @@ func TestRule06FailedProduceAborts(t *testing.T) {
 // TestRule07RebalanceCommitsFirst lets a second instance come and go under load:
 // no transaction is aborted, nothing is doubled.
 func TestRule07RebalanceCommitsFirst(t *testing.T) {
-	onClusters(t, func(t *testing.T, c *cluster) {
+	nearAndFar(t, func(t *testing.T, c *cluster) {
 		c.countingTopics()
 		count, value := metered()
 		c.launch(t.TempDir(), c.counting, count)

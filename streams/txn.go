@@ -121,7 +121,7 @@ func partitioner(string) func(*kgo.Record, int) int {
 type txn struct {
 	since   time.Time // when its first record came; zero if there is none
 	now     time.Time // the time that its tasks see
-	moved   bool      // a position has advanced
+	moved   bool      // a position has advanced, or a record was handed over
 	begun   bool      // in Kafka
 	hurried bool      // somebody waits for it
 	records int

@@ -103,6 +103,9 @@ func newWorker(a *App) (*worker, error) {
 		// A position that its log no longer holds is an error: opening the task
 		// anew finds where to go on.
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		// A fetch that waits for records of some partitions is in the way of
+		// others that are added or resumed: not for franz-go's 5 s.
+		kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.WithHooks(&w.outages),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{}))...)
 	if err != nil {
@@ -446,7 +449,7 @@ func (w *worker) punctuate() {
 			w.nextDue = next
 		}
 		w.handOver()
-		if opened && !t.touched && !w.txn.open() {
+		if opened && !t.touched && !w.txn.open() && !w.txn.moved {
 			w.txn.since = time.Time{} // it had nothing to do
 		} else if opened {
 			w.txn.hurried = true
