@@ -13,6 +13,7 @@ type Metrics struct {
 	restoring    *prometheus.GaugeVec
 	rebalances   *prometheus.CounterVec
 	foreign      *prometheus.CounterVec
+	vanished     *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics.
@@ -37,8 +38,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, []string{"stage"}),
 		rebalances: counter("comptoir_stage_rebalances_total", "Changes of assignment, by kind.", "stage", "kind"),
 		foreign:    counter("comptoir_stage_foreign_offsets_total", "Partitions whose group offset was missing or not ours, so that the store's position ruled.", "stage"),
+		vanished:   counter("comptoir_stage_vanished_transactions_total", "Open transactions of instances that are gone, ended by this one.", "stage"),
 	}
-	reg.MustRegister(m.records, m.decodeErrors, m.commits, m.commitTime, m.tasks, m.restored, m.restoring, m.rebalances, m.foreign)
+	reg.MustRegister(m.records, m.decodeErrors, m.commits, m.commitTime, m.tasks, m.restored, m.restoring, m.rebalances, m.foreign, m.vanished)
 	return m
 }
 
@@ -58,4 +60,5 @@ func (m *Metrics) init(app string) {
 	m.restored.WithLabelValues(app)
 	m.restoring.WithLabelValues(app)
 	m.foreign.WithLabelValues(app)
+	m.vanished.WithLabelValues(app)
 }

@@ -55,6 +55,10 @@ func (w *worker) openMissing(ctx context.Context) {
 	octx, cancel := context.WithCancel(ctx)
 	o := &opening{cancel: cancel, done: make(chan struct{}), wanted: wanted, producers: !w.prod.open()}
 	w.opening = o
+	select {
+	case w.takenOver <- struct{}{}:
+	default:
+	}
 	go func() {
 		defer close(o.done)
 		defer cancel()

@@ -49,6 +49,10 @@ func (p *producers) close() {
 	p.turn = 0
 }
 
+// transactionTimeout is how long Kafka keeps a transaction open that nobody ends. A
+// variable for the tests.
+var transactionTimeout = func(cfg Config) time.Duration { return cfg.SessionTimeout }
+
 // openProducers makes both, taking over their ids: whatever a predecessor left
 // open is aborted, or was committed, when it returns, in the topics too. probe
 // asks the questions: a client that has been at work for a while knows which
@@ -60,7 +64,7 @@ func openProducers(ctx context.Context, cfg Config, name string, probe *kgo.Clie
 	}
 	p.addTo = version < 2
 	opts := []kgo.Opt{
-		kgo.TransactionTimeout(cfg.SessionTimeout),
+		kgo.TransactionTimeout(transactionTimeout(cfg)),
 		kgo.ConcurrentTransactionsBackoff(2 * time.Millisecond),
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partitioner)),
 		kgo.ManualFlushing(),
@@ -76,7 +80,6 @@ func openProducers(ctx context.Context, cfg Config, name string, probe *kgo.Clie
 		v.SetMaxKeyVersion(kmsg.Produce.Int16(), 11)
 		opts = append(opts, kgo.MaxVersions(v))
 	}
-	topics := append(cfg.Topology.Outputs(), cfg.Topology.InternalTopics()...)
 	var wg sync.WaitGroup
 	var errs [2]error
 	for i := range p.cl {
@@ -87,7 +90,7 @@ func openProducers(ctx context.Context, cfg Config, name string, probe *kgo.Clie
 			return p, err
 		}
 		wg.Go(func() {
-			if errs[i] = kclient.EndHanging(ctx, probe, kclient.Hanging{ID: id, Topics: topics, Group: cfg.Topology.app}, cfg.Logger); errs[i] == nil {
+			if errs[i] = kclient.EndHanging(ctx, probe, cfg.hanging(id), cfg.Logger); errs[i] == nil {
 				_, _, errs[i] = p.cl[i].ProducerID(ctx)
 			}
 		})

@@ -65,8 +65,10 @@ type worker struct {
 	failures  int
 	failedAt  time.Time
 	outage    int // of outages, the last that was dealt with
-	trimming  sync.WaitGroup
 	pace      pace
+
+	background sync.WaitGroup // whatever else runs; it has clients of ours in use
+	takenOver  chan struct{}  // holds at most one: see endVanished
 }
 
 // event is a change of assignment, from the group client's goroutine.
@@ -95,7 +97,7 @@ func newWorker(a *App) (*worker, error) {
 		app: a, cfg: a.cfg, top: a.cfg.Topology, log: a.cfg.Logger, metrics: a.cfg.Metrics,
 		ready: make(chan struct{}), quit: make(chan struct{}), closing: make(chan struct{}),
 		owned: map[string]map[int32]bool{}, tasks: map[int32]*task{}, queues: map[int32]*orderedQueue{},
-		committed: map[partitionKey]int64{}, behind: map[partitionKey]int64{},
+		committed: map[partitionKey]int64{}, behind: map[partitionKey]int64{}, takenOver: make(chan struct{}, 1),
 	}
 	w.metrics.init(w.top.app)
 	var err error
@@ -197,6 +199,9 @@ func (w *worker) run(ctx context.Context) {
 		w.app.setHealth(err)
 		return
 	}
+	vctx, cancel := context.WithCancel(ctx)
+	defer cancel() // before close, which waits for it
+	w.background.Go(func() { w.endVanished(vctx) })
 	for ctx.Err() == nil {
 		if w.stopping() {
 			if err := w.commit(ctx); err != nil {
@@ -610,7 +615,7 @@ func (w *worker) close() {
 		<-w.opening.done
 		w.opening.prod.close()
 	}
-	w.trimming.Wait()
+	w.background.Wait()
 	defer w.fetch.Close()
 	if w.group == nil {
 		return
@@ -646,7 +651,7 @@ func (w *worker) trim() {
 	if len(offsets) == 0 {
 		return
 	}
-	w.trimming.Go(func() {
+	w.background.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if _, err := kadm.NewClient(w.fetch).DeleteRecords(ctx, offsets); err != nil {
