@@ -54,18 +54,23 @@ func (b *bench) spent(ctx context.Context) (spending, error) {
 			})
 		})
 	}
+	s.cpu, err = b.cpuTime(ctx)
+	return s, err
+}
+
+// cpuTime is what the processes have used until now, in seconds; below 0: not known.
+func (b *bench) cpuTime(ctx context.Context) (sum float64, err error) {
 	if len(b.Metrics) == 0 {
-		return s, nil
+		return -1, nil
 	}
-	s.cpu = 0
 	for _, url := range b.Metrics {
 		v, err := metric(ctx, url+"/metrics", "process_cpu_seconds_total")
 		if err != nil {
-			return s, err
+			return -1, err
 		}
-		s.cpu += v
+		sum += v
 	}
-	return s, nil
+	return sum, nil
 }
 
 // since is what n orders cost between two moments.

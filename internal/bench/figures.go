@@ -60,7 +60,8 @@ func measured(add func(Figure, float64), of string, m *Measured, cold bool) {
 			add(Figure{ID: of + "throughput of the first 20,000", Unit: "orders/s", More: true, Main: is}, s.FirstPerSecond)
 		}
 		if s.Cost.CPUMicros > 0 {
-			add(Figure{ID: of + "CPU per order", Unit: "µs", Main: is}, s.Cost.CPUMicros)
+			add(Figure{ID: of + "CPU per order, to its notification", Unit: "µs", Main: is}, s.Cost.CPUNotified)
+			add(Figure{ID: of + "CPU per order, all in all", Unit: "µs", Main: is}, s.Cost.CPUMicros)
 		}
 		add(Figure{ID: of + "records per order", Unit: "records", Main: is}, s.Cost.Records)
 		if s.Cost.Bytes > 0 {

@@ -134,7 +134,11 @@ func (b *bench) saturate(ctx context.Context, phase string, n int) (*Saturation,
 	if f.nth > 0 {
 		s.FirstPerSecond = firstOrders / f.nth.Seconds()
 	}
-	// What follows the notification (tracking, archive) belongs to the cost.
+	notified, err := b.cpuTime(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// What follows the notification (tracking, archive, audit) belongs to the cost.
 	if err := b.rest(ctx); err != nil {
 		return nil, err
 	}
@@ -144,6 +148,9 @@ func (b *bench) saturate(ctx context.Context, phase string, n int) (*Saturation,
 		return nil, err
 	}
 	s.Cost = after.since(before, n)
+	if notified >= 0 && before.cpu >= 0 {
+		s.Cost.CPUNotified = (notified - before.cpu) * 1e6 / float64(n)
+	}
 	return s, nil
 }
 

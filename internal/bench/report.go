@@ -106,7 +106,10 @@ type Saturation struct {
 
 // Cost is of one order.
 type Cost struct {
-	CPUMicros float64 `json:"cpu_us,omitempty"` // of the measured processes
+	// CPU time of the measured processes: until the last notification, and until
+	// they are at rest, with what tracking, archive and audit catch up on.
+	CPUNotified float64 `json:"cpu_notified_us,omitempty"`
+	CPUMicros   float64 `json:"cpu_us,omitempty"`
 	// Records counts offsets: records, and the markers of transactions.
 	Records float64     `json:"records"`
 	Bytes   float64     `json:"bytes,omitempty"` // as the logs grew, replicas included
