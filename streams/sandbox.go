@@ -80,7 +80,12 @@ func (s *Sandbox) Restart() error {
 }
 
 // Close frees the state.
-func (s *Sandbox) Close() error { return s.db.Close() }
+func (s *Sandbox) Close() error {
+	for _, t := range s.tasks {
+		t.reads.Close()
+	}
+	return s.db.Close()
+}
 
 // Pipe writes a record to a topic, handles it and all that follows from it, and
 // returns where it was written. Partition -1 means that of the key; a zero Time

@@ -128,7 +128,7 @@ func (s *KeyValue[K, V]) Get(c *Context, k K) (V, bool) {
 	}
 	enc := st.dbKey(k)
 	e := st.newEntry(k, enc)
-	found, err := st.t.db.Get(enc, func(data []byte) (err error) {
+	found, err := st.t.reads.Get(enc, func(data []byte) (err error) {
 		e.size += len(data)
 		e.value, err = s.value.Parse(data)
 		return err

@@ -22,6 +22,7 @@ func largeValues(t *testing.T) (run func(key, value string), tk *task, commit fu
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		tk.reads.Close()
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}

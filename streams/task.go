@@ -16,6 +16,7 @@ type task struct {
 	top       *Topology
 	partition int32
 	db        *state.DB
+	reads     *state.Reader // for the open transaction
 	space     state.Space
 	stores    []storeState
 	globals   []*globalState
@@ -51,7 +52,7 @@ const sweepEvery = 5 * time.Second
 
 func newTask(top *Topology, partition int32, db *state.DB, globals []*globalState, counts map[string]int32, logger *slog.Logger, now time.Time) (*task, error) {
 	t := &task{
-		top: top, partition: partition, db: db, globals: globals, counts: counts, logger: logger,
+		top: top, partition: partition, db: db, reads: db.NewReader(), globals: globals, counts: counts, logger: logger,
 		arena: make([]byte, 0, 4096), tally: map[string]int{}, now: now,
 		clocks: make([]time.Time, len(top.clocks)),
 		due:    make([]time.Time, len(top.puncts)), sweepAt: now.Add(sweepEvery),
@@ -205,6 +206,7 @@ func (t *task) settle() {
 	t.arena = t.arena[:0]
 	t.touched, t.taken = false, 0
 	clear(t.tally)
+	t.reads.Close()
 }
 
 // appendMeta encodes positions and stream times: a version byte; the number of

@@ -456,6 +456,7 @@ func (w *worker) punctuate() {
 		w.handOver()
 		if opened && !t.touched && !w.txn.open() && !w.txn.moved {
 			w.txn.since = time.Time{} // it had nothing to do
+			t.reads.Close()
 		} else if opened {
 			w.txn.hurried = true
 		}
@@ -498,6 +499,9 @@ func (w *worker) reset() {
 }
 
 func (w *worker) closeTask(p int32) {
+	if t := w.tasks[p]; t != nil {
+		t.reads.Close()
+	}
 	delete(w.tasks, p)
 	delete(w.queues, p)
 	parts := map[string][]int32{}

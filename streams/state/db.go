@@ -8,6 +8,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -165,6 +166,52 @@ func (db *DB) Get(key []byte, read func(value []byte) error) (bool, error) {
 	}
 	err = read(v)
 	return true, errors.Join(err, c.Close())
+}
+
+// Reader reads single keys, many of which may be missing: it sees the state as it
+// was at its first Get after the last Close. One that stays open keeps what is
+// overwritten meanwhile from being freed. It belongs to one goroutine.
+//
+// Pebble's own Get does not look into the filters of the lowest level, where most
+// of the state lies: with 600,000 keys a missing one cost it three times as much
+// as an iterator that is used again and again.
+type Reader struct {
+	db *DB
+	it *pebble.Iterator
+}
+
+// NewReader makes a Reader, which takes nothing until it is used.
+func (db *DB) NewReader() *Reader { return &Reader{db: db} }
+
+// Get is DB.Get.
+func (r *Reader) Get(key []byte, read func(value []byte) error) (bool, error) {
+	if r.it == nil {
+		it, err := r.db.p.NewIter(&pebble.IterOptions{UseL6Filters: true})
+		if err != nil {
+			return false, fmt.Errorf("state: get: %w", err)
+		}
+		r.it = it
+	}
+	if !r.it.SeekPrefixGE(key) || !bytes.Equal(r.it.Key(), key) {
+		if err := r.it.Error(); err != nil {
+			return false, fmt.Errorf("state: get: %w", err)
+		}
+		return false, nil
+	}
+	v, err := r.it.ValueAndErr()
+	if err != nil {
+		return false, fmt.Errorf("state: get: %w", err)
+	}
+	return true, read(v)
+}
+
+// Close lets go of the state seen so far. The Reader may be used again.
+func (r *Reader) Close() {
+	if r.it != nil {
+		// Its error, if any, was returned by Get.
+		_ = r.it.Close()
+		r.it = nil
+	}
 }
 
 // Scan calls fn for each key of a space from the given key on (nil: from the

@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -216,5 +217,56 @@ func TestScanFromAndStop(t *testing.T) {
 	}
 	if _, err := db.Get(append(s[:], 'a'), func([]byte) error { return fmt.Errorf("refused") }); err == nil {
 		t.Error("the reader's error is lost")
+	}
+}
+
+// TestReader: one moment between its first Get and Close, and no key but the one
+// that was asked for.
+func TestReader(t *testing.T) {
+	db, err := OpenMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	set := func(key, value string) {
+		b := db.NewBatch()
+		b.Set([]byte(key), []byte(value))
+		if err := b.Apply(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := db.NewReader()
+	defer r.Close()
+	get := func(key string) string {
+		t.Helper()
+		got := "none"
+		ok, err := r.Get([]byte(key), func(v []byte) error { got = string(v); return nil })
+		if err != nil || ok != (got != "none") {
+			t.Fatalf("%q: %v, %v, value %q", key, ok, err, got)
+		}
+		return got
+	}
+	set("key", "1")
+	set("key2", "2")
+	for key, want := range map[string]string{"key": "1", "key2": "2", "ke": "none", "key1": "none", "key3": "none"} {
+		if got := get(key); got != want {
+			t.Errorf("%q is %q, want %q", key, got, want)
+		}
+	}
+	set("key", "3")
+	if got := get("key"); got != "1" {
+		t.Errorf("%q before the end, want what stood there at the first Get", got)
+	}
+	r.Close()
+	if got := get("key"); got != "3" {
+		t.Errorf("%q after Close, want 3", got)
+	}
+	bad := errors.New("bad")
+	if _, err := r.Get([]byte("key"), func([]byte) error { return bad }); !errors.Is(err, bad) {
+		t.Errorf("error %v, want that of read", err)
 	}
 }
