@@ -4,16 +4,17 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // Metrics is what Apps count. One is shared by all Apps of a process.
 type Metrics struct {
-	records      *prometheus.CounterVec
-	decodeErrors *prometheus.CounterVec
-	commits      *prometheus.CounterVec
-	commitTime   *prometheus.HistogramVec
-	tasks        *prometheus.GaugeVec
-	restored     *prometheus.CounterVec
-	restoring    *prometheus.GaugeVec
-	rebalances   *prometheus.CounterVec
-	foreign      *prometheus.CounterVec
-	vanished     *prometheus.CounterVec
+	records       *prometheus.CounterVec
+	decodeErrors  *prometheus.CounterVec
+	commits       *prometheus.CounterVec
+	commitTime    *prometheus.HistogramVec
+	tasks         *prometheus.GaugeVec
+	restored      *prometheus.CounterVec
+	restoredBytes *prometheus.CounterVec
+	restoring     *prometheus.GaugeVec
+	rebalances    *prometheus.CounterVec
+	foreign       *prometheus.CounterVec
+	vanished      *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics.
@@ -32,7 +33,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		tasks: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "comptoir_stage_tasks", Help: "Tasks at work in this instance.",
 		}, []string{"stage"}),
-		restored: counter("comptoir_stage_restored_records_total", "Changelog records read to restore local state.", "stage"),
+		restored:      counter("comptoir_stage_restored_records_total", "Changelog records read to restore local state.", "stage"),
+		restoredBytes: counter("comptoir_stage_restored_bytes_total", "Keys and values of the changelog records read to restore local state.", "stage"),
 		restoring: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "comptoir_stage_restore_remaining_records", Help: "Changelog offsets still to be read by the restore at work.",
 		}, []string{"stage"}),
@@ -40,7 +42,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		foreign:    counter("comptoir_stage_foreign_offsets_total", "Partitions whose group offset was missing or not ours, so that the store's position ruled.", "stage"),
 		vanished:   counter("comptoir_stage_vanished_transactions_total", "Open transactions of instances that are gone, ended by this one.", "stage"),
 	}
-	reg.MustRegister(m.records, m.decodeErrors, m.commits, m.commitTime, m.tasks, m.restored, m.restoring, m.rebalances, m.foreign, m.vanished)
+	reg.MustRegister(m.records, m.decodeErrors, m.commits, m.commitTime, m.tasks, m.restored, m.restoredBytes, m.restoring, m.rebalances, m.foreign, m.vanished)
 	return m
 }
 
@@ -58,6 +60,7 @@ func (m *Metrics) init(app string) {
 	m.commitTime.WithLabelValues(app)
 	m.tasks.WithLabelValues(app)
 	m.restored.WithLabelValues(app)
+	m.restoredBytes.WithLabelValues(app)
 	m.restoring.WithLabelValues(app)
 	m.foreign.WithLabelValues(app)
 	m.vanished.WithLabelValues(app)

@@ -58,17 +58,19 @@ func readTo(ctx context.Context, cl *kgo.Client, positions, ends map[partitionKe
 			stuck = nil
 		}
 		var err error
-		fetches.EachRecord(func(r *kgo.Record) {
-			if err != nil {
-				return
-			}
-			if !r.Attrs.IsControl() {
-				err = handle(r)
-			}
-			k := partitionKey{r.Topic, r.Partition}
+		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+			k := partitionKey{p.Topic, p.Partition}
 			before := positions[k]
-			positions[k] = r.Offset + 1
-			if end := ends[k]; before < end && r.Offset+1 >= end {
+			for _, r := range p.Records {
+				if err != nil {
+					return
+				}
+				if !r.Attrs.IsControl() {
+					err = handle(r)
+				}
+				positions[k] = r.Offset + 1
+			}
+			if end := ends[k]; before < end && positions[k] >= end {
 				behind--
 			}
 		})

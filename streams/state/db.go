@@ -268,6 +268,9 @@ type Batch struct{ b *pebble.Batch }
 // NewBatch starts a batch.
 func (db *DB) NewBatch() *Batch { return &Batch{db.p.NewBatch()} }
 
+// NewBatchOf starts a batch with room for so many bytes.
+func (db *DB) NewBatchOf(bytes int) *Batch { return &Batch{db.p.NewBatchWithSize(bytes)} }
+
 // Set writes a key, given with its space's prefix. Errors come with Apply.
 func (b *Batch) Set(key, value []byte) { _ = b.b.Set(key, value, nil) }
 
