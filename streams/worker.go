@@ -471,7 +471,10 @@ func (w *worker) fail(ctx context.Context, err error) {
 	w.failures++
 	w.failedAt = time.Now()
 	w.app.setHealth(err)
-	pause := min(50*time.Millisecond<<min(w.failures, 8), 5*time.Second)
+	pause := 50 * time.Millisecond << min(w.failures, 4)
+	if w.failures > 20 {
+		pause = 5 * time.Second // longer than a broker takes to be replaced
+	}
 	w.log.Warn("transaction thrown away, its records will be handled again", "err", err, "retry_in", pause)
 	w.reset()
 	select {

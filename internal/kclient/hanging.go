@@ -159,8 +159,7 @@ func groupPartition(group string, partitions int) int32 {
 // fences who has it, and has the transaction aborted.
 func ended(ctx context.Context, cl *kgo.Client, adm *kadm.Client, id string) (kadm.DescribedTransaction, error) {
 	for {
-		described, err := adm.DescribeTransactions(ctx, id)
-		txn := described[id]
+		txn, err := describe(ctx, cl, adm, id)
 		switch {
 		case err != nil && kerr.IsRetriable(err) && ctx.Err() == nil:
 			// A new cluster, or one that starts: no coordinator yet.
@@ -190,6 +189,30 @@ func ended(ctx context.Context, cl *kgo.Client, adm *kadm.Client, id string) (ka
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+// describe asks the coordinator that the brokers name now. franz-go keeps the one
+// that it was once told for this request, even if it cannot be reached, so that a
+// broker that never comes back would be asked for ever.
+func describe(ctx context.Context, cl *kgo.Client, adm *kadm.Client, id string) (txn kadm.DescribedTransaction, err error) {
+	found := adm.FindTxnCoordinators(ctx, id)[id]
+	if found.Err != nil {
+		return txn, fmt.Errorf("coordinator: %w", found.Err)
+	}
+	req := kmsg.NewPtrDescribeTransactionsRequest()
+	req.TransactionalIDs = []string{id}
+	resp, err := req.RequestWith(ctx, cl.Broker(int(found.NodeID)))
+	if err != nil {
+		return txn, err
+	}
+	if n := len(resp.TransactionStates); n != 1 {
+		return txn, fmt.Errorf("%d transactions are described instead of one", n)
+	}
+	t := resp.TransactionStates[0]
+	return kadm.DescribedTransaction{
+		TxnID: id, Coordinator: found.NodeID, State: t.State, TimeoutMillis: t.TimeoutMillis,
+		ProducerID: t.ProducerID, ProducerEpoch: t.ProducerEpoch, Err: kerr.ErrorForCode(t.ErrorCode),
+	}, nil
 }
 
 // unlessUnable returns err in words, unless it says that the cluster cannot or

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -77,6 +79,24 @@ func (c Config) New(opts ...kgo.Opt) (*kgo.Client, error) {
 		return nil, fmt.Errorf("kafka client: %w", err)
 	}
 	return cl, nil
+}
+
+// Seen returns the configuration with those brokers as seeds that are there by the
+// word of cl, a client of the same cluster that has been at work for a while: a
+// new client begins with any seed, and would wait for one that hangs.
+func (c Config) Seen(ctx context.Context, cl *kgo.Client) (Config, error) {
+	now, err := kadm.NewClient(cl).BrokerMetadata(ctx)
+	if err != nil {
+		return c, fmt.Errorf("brokers: %w", err)
+	}
+	if len(now.Brokers) == 0 {
+		return c, nil
+	}
+	c.Brokers = nil
+	for _, b := range now.Brokers {
+		c.Brokers = append(c.Brokers, net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))))
+	}
+	return c, nil
 }
 
 func backoff(tries int) time.Duration {

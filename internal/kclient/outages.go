@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -22,7 +23,7 @@ import (
 // value is ready.
 type Outages struct {
 	mu    sync.Mutex
-	down  map[int32]bool
+	down  map[string]bool // by address: a node and the seed that leads to it are one
 	n     int
 	until map[*context.CancelCauseFunc]bool // called at the next outage
 }
@@ -35,35 +36,45 @@ var (
 // ErrOutage is the cause with which contexts of Until end.
 var ErrOutage = errors.New("a broker could not be reached")
 
-// OnBrokerConnect notes the attempt's outcome.
+// OnBrokerConnect notes attempts that failed. One that succeeded says nothing: the
+// system takes connections for a process that is stopped, and so does a proxy.
 func (o *Outages) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
-	if !errors.Is(err, context.Canceled) {
-		o.note(meta.NodeID, err != nil)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		o.note(meta, true)
 	}
 }
 
-// OnBrokerRead notes connections that end while an answer is awaited: behind a
-// proxy a broker that is away can still be dialled.
+// OnBrokerRead notes answers, with which an outage is over, and connections that
+// end while one is awaited: behind a proxy a broker that is away can still be
+// dialled.
 func (o *Outages) OnBrokerRead(meta kgo.BrokerMetadata, _ int16, _ int, _, _ time.Duration, err error) {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
-		o.note(meta.NodeID, true)
+	switch {
+	case err == nil:
+		o.note(meta, false)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		o.note(meta, true)
 	}
 }
 
-func (o *Outages) note(node int32, down bool) {
+func (o *Outages) note(meta kgo.BrokerMetadata, down bool) {
+	addr := net.JoinHostPort(meta.Host, strconv.Itoa(int(meta.Port)))
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.down == nil {
-		o.down = map[int32]bool{}
+		o.down = map[string]bool{}
 	}
-	if down && !o.down[node] {
+	if down && !o.down[addr] {
 		o.n++
 		for end := range o.until {
 			(*end)(ErrOutage)
 		}
 		clear(o.until)
 	}
-	o.down[node] = down
+	if down {
+		o.down[addr] = true
+	} else {
+		delete(o.down, addr)
+	}
 }
 
 // Count returns the number of outages so far.

@@ -7,15 +7,23 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func TestOutages(t *testing.T) {
 	var o Outages
-	one, two := kgo.BrokerMetadata{NodeID: 1}, kgo.BrokerMetadata{NodeID: 2}
+	one, two := kgo.BrokerMetadata{NodeID: 1, Host: "a", Port: 1}, kgo.BrokerMetadata{NodeID: 2, Host: "a", Port: 2}
+	seed := kgo.BrokerMetadata{NodeID: -7, Host: "a", Port: 1} // of one
 	down := errors.New("connection refused")
 	ctx, cancel := o.Until(t.Context(), 0)
 	defer cancel()
@@ -28,7 +36,12 @@ func TestOutages(t *testing.T) {
 		t.Fatalf("%d outages, %v", o.Count(), ctx.Err())
 	}
 	o.OnBrokerRead(one, 0, 0, 0, 0, io.EOF)
-	o.OnBrokerConnect(one, 0, nil, down) // of the same outage
+	for range 2 { // of the same outage
+		o.OnBrokerConnect(one, 0, nil, down)
+		o.OnBrokerConnect(seed, 0, nil, down)
+		o.OnBrokerConnect(one, 0, nil, nil) // a proxy takes the connection
+		o.OnBrokerRead(one, 0, 0, 0, 0, io.EOF)
+	}
 	if o.Count() != 1 {
 		t.Errorf("%d outages, want 1", o.Count())
 	}
@@ -44,7 +57,7 @@ func TestOutages(t *testing.T) {
 		t.Errorf("too late: cause %v", context.Cause(late))
 	}
 	o.OnBrokerConnect(two, 0, nil, down)
-	o.OnBrokerConnect(one, 0, nil, nil)
+	o.OnBrokerRead(one, 0, 0, 0, 0, nil)
 	o.OnBrokerConnect(one, 0, nil, down)
 	if o.Count() != 3 {
 		t.Errorf("%d outages, want 3", o.Count())
@@ -86,5 +99,94 @@ func TestEndHangingWithoutABroker(t *testing.T) {
 			t.Errorf("client %d: %v", i, err)
 		}
 		cl.Close()
+	}
+}
+
+// TestEndHangingWithoutTheCoordinator: the broker that had the id is away, and
+// another one has it now.
+func TestEndHangingWithoutTheCoordinator(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(1, "t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var coordinator atomic.Int32
+	var away atomic.Pointer[string]
+	c.ControlKey(kmsg.FindCoordinator.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		r := req.(*kmsg.FindCoordinatorRequest)
+		resp := r.ResponseKind().(*kmsg.FindCoordinatorResponse)
+		one := kmsg.NewFindCoordinatorResponseCoordinator()
+		one.Key, one.NodeID = r.CoordinatorKeys[0], coordinator.Load()
+		host, port, _ := net.SplitHostPort(c.ListenAddrs()[one.NodeID])
+		n, _ := strconv.Atoi(port)
+		one.Host, one.Port = host, int32(n)
+		resp.Coordinators = append(resp.Coordinators, one)
+		return resp, nil, true
+	})
+	c.ControlKey(kmsg.DescribeTransactions.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		resp := req.ResponseKind().(*kmsg.DescribeTransactionsResponse)
+		one := kmsg.NewDescribeTransactionsResponseTransactionState()
+		one.TransactionalID, one.ErrorCode = "id", kerr.TransactionalIDNotFound.Code
+		resp.TransactionStates = append(resp.TransactionStates, one)
+		return resp, nil, true
+	})
+	var mu sync.Mutex
+	conns := map[string][]net.Conn{}
+	cl, err := Config{Brokers: c.ListenAddrs(), Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if gone := away.Load(); gone != nil && *gone == addr {
+			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil {
+			conns[addr] = append(conns[addr], conn)
+		}
+		return conn, err
+	}}.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	h := Hanging{ID: "id", Topics: []string{"t"}}
+	if err := EndHanging(t.Context(), cl, h, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	away.Store(&c.ListenAddrs()[0])
+	mu.Lock()
+	for _, conn := range conns[*away.Load()] {
+		_ = conn.Close()
+	}
+	mu.Unlock()
+	coordinator.Store(1)
+	if err := EndHanging(t.Context(), cl, h, slog.New(slog.DiscardHandler)); err != nil {
+		t.Errorf("the coordinator has moved: %v", err)
+	}
+}
+
+// TestSeen: a client that begins where one at work says so has no use for an
+// address that was given and does not answer.
+func TestSeen(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	given := Config{Brokers: append([]string{"192.0.2.1:1"}, c.ListenAddrs()[0])}
+	cl, err := Config{Brokers: c.ListenAddrs()}.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	seen, err := given.Seen(t.Context(), cl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(seen.Brokers)
+	want := slices.Sorted(slices.Values(c.ListenAddrs()))
+	if !slices.Equal(seen.Brokers, want) || len(given.Brokers) != 2 {
+		t.Errorf("begins with %v, want %v; given %v", seen.Brokers, want, given.Brokers)
 	}
 }
