@@ -52,7 +52,8 @@ type netRule struct {
 	fired   chan struct{} // closed when it has struck
 	once    sync.Once
 	release chan struct{} // of heldUp, answerHeld and late
-	arrived chan struct{} // closed when the broker has acted on a late request, or refused to
+	arrived chan struct{} // closed when a late request is answered, or cannot be
+	failed  error         // why it cannot
 	before  func()        // of passed
 }
 
@@ -245,12 +246,12 @@ func (c *faultConn) deliver(r *netRule, frame []byte) {
 	defer close(r.arrived)
 	defer func() { _ = c.Conn.Close() }()
 	_ = c.Conn.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := c.Conn.Write(frame); err != nil {
-		return // cut meanwhile
+	if _, r.failed = c.Conn.Write(frame); r.failed != nil {
+		return
 	}
 	for {
-		answer, err := readAnswer(c.Conn)
-		if err != nil || bytes.Equal(answer[4:8], frame[8:12]) {
+		var answer []byte
+		if answer, r.failed = readAnswer(c.Conn); r.failed != nil || bytes.Equal(answer[4:8], frame[8:12]) {
 			return
 		}
 	}

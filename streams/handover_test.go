@@ -306,6 +306,39 @@ func TestPunctuationThatOnlySends(t *testing.T) {
 	}
 }
 
+// TestWhatWasSentIsNotOvertaken plays a worker that has sent a record through
+// the topic: in the same transaction and until it is handled, nothing is handed
+// over to its partition.
+func TestWhatWasSentIsNotOvertaken(t *testing.T) {
+	w := unconnected(t, func(b *Builder) {
+		_, again := Repartition(b, "moved", Text, Text, FixedPartitions(3))
+		again.Process("nothing", func(*Context, Record[string, string]) {})
+		From(b, Topic[string, string]{Name: "in", Key: Text, Value: Text}).Process("nothing too", func(*Context, Record[string, string]) {})
+	})
+	out := w.top.outputs[0]
+	k := partitionKey{out.topic, 1}
+	check := func(when string, handed bool) {
+		t.Helper()
+		if got := w.near(out, 1) != nil; got != handed {
+			t.Errorf("%s: handed over is %v, want %v", when, got, handed)
+		}
+		if w.near(out, 2) == nil {
+			t.Errorf("%s: not handed over to another partition", when)
+		}
+	}
+	check("nothing sent", true)
+	w.txn.sent(k, -1)
+	check("sent, its offset not known", false)
+	w.txn.sent(k, 5)
+	check("sent, not committed", false)
+	w.settle(nil, nil)
+	check("committed, not handled", false)
+	w.tasks[1].positions[out.source.index] = 4
+	check("one before it handled", false)
+	w.tasks[1].positions[out.source.index] = 5
+	check("handled", true)
+}
+
 // TestEmptyIsNotMissing hands over empty keys and values.
 func TestEmptyIsNotMissing(t *testing.T) {
 	var got [][]byte

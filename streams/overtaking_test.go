@@ -100,7 +100,10 @@ func TestNothingOvertakes(t *testing.T) {
 			}
 		}
 		t.Logf("STREAMS_TEST_SEED=%d", seed)
-		rounds := 8
+		rounds := 20
+		if c.fake == nil {
+			rounds = 8
+		}
 		if os.Getenv("COMPTOIR_TEST_NIGHTLY") != "" {
 			rounds = 100
 		}

@@ -52,12 +52,16 @@ func TestRebalanceInEachPhase(t *testing.T) {
 		for _, near := range []bool{true, false} {
 			t.Run(phase.name+"/"+hops(near), func(t *testing.T) {
 				t.Parallel()
+				var opts []kfake.Opt
 				run := func(t *testing.T, c *cluster) {
 					c.near = near
 					c.rebalanceWhile(phase.key, phase.fate)
 				}
-				if phase.old {
-					run(t, newCluster(t, kfake.MaxVersions(kversion.V3_6_0())))
+				if phase.old || !near {
+					if phase.old {
+						opts = append(opts, kfake.MaxVersions(kversion.V3_6_0()))
+					}
+					run(t, newCluster(t, opts...))
 				} else {
 					onClusters(t, run)
 				}

@@ -220,8 +220,10 @@ func TestRule06FailedProduceAborts(t *testing.T) {
 func TestRule07RebalanceCommitsFirst(t *testing.T) {
 	nearAndFar(t, func(t *testing.T, c *cluster) {
 		c.countingTopics()
+		// Heartbeats, by which a rebalance is noticed, come with the session.
+		session := func(cfg *Config) { cfg.SessionTimeout = max(c.session(), 3*time.Second) }
 		count, value := metered()
-		c.launch(t.TempDir(), c.counting, count)
+		c.launch(t.TempDir(), c.counting, count, session)
 		stop := make(chan struct{})
 		sent := make(chan int)
 		go func() {
@@ -246,7 +248,7 @@ func TestRule07RebalanceCommitsFirst(t *testing.T) {
 		dir := t.TempDir()
 		for range 3 {
 			second, other := metered()
-			app := c.launch(dir, c.counting, second)
+			app := c.launch(dir, c.counting, second, session)
 			c.eventually("the second has tasks and works", func() bool {
 				return other("comptoir_stage_tasks", "") > 0 && other(txnMetric, "committed") > 3
 			})
