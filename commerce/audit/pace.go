@@ -13,7 +13,7 @@ const (
 	paceLook = time.Second
 	// paceIdle is the share of one core that may be taken while that is next to
 	// nothing.
-	paceIdle = 0.5
+	paceIdle = 0.25
 )
 
 // pace keeps work to a share of one core's time. One goroutine uses it.
@@ -64,9 +64,11 @@ func (p *pace) rest(ctx context.Context) error {
 }
 
 // allowed is the share after a time in which the process has used so much. What
-// our work makes others do, as flushing what it wrote, may come to half of it.
+// our work makes others do, as flushing what it wrote, may come to a quarter of it.
+// A hundred orders a second are not nothing: their latency would suffer (measured
+// embedded, with more allowed: p99 49 ms instead of 7).
 func (p *pace) allowed(past, used time.Duration) float64 {
-	if others := used - p.own; others < p.own/2+past/20 {
+	if others := used - p.own; others < p.own/4+past/33 {
 		return max(p.share, paceIdle)
 	}
 	return p.share

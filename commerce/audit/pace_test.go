@@ -18,7 +18,8 @@ func TestPace(t *testing.T) {
 		want   time.Duration
 	}{
 		{"beside others", 0.05, 0.8, 20 * time.Second},
-		{"alone", 0.05, 0, 4 * time.Second},
+		{"beside a few orders", 0.05, 0.12, 20 * time.Second},
+		{"alone", 0.05, 0, 6 * time.Second},
 		{"no limit", 1, 0.8, time.Second},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
