@@ -11,11 +11,12 @@ import (
 	"github.com/comptoir/comptoir/test/testenv"
 )
 
-// How long a load lasts: over a fault that is soon over, and over one that
-// outlasts the group session of 10 s.
+// How long a load lasts: over a fault that is soon over, over one that others
+// must notice, and over one that outlasts the group session of 10 s.
 const (
-	shortLoad = 12 * time.Second
-	longLoad  = 22 * time.Second
+	shortLoad  = 12 * time.Second
+	middleLoad = 16 * time.Second
+	longLoad   = 22 * time.Second
 )
 
 // asleep is how long a sleeper sleeps: longer than the session of 10 s, which
@@ -32,10 +33,10 @@ func (r *round) load(a *attempt, d time.Duration) *load {
 		bases = append(bases, &in.base)
 	}
 	l := r.begin(a, d, f.kafka.Addr, bases)
-	if d == longLoad {
-		l.reach(a, .05, .15)
-	} else {
+	if d == shortLoad {
 		l.reach(a, .1, .5)
+	} else {
+		l.reach(a, .05, .15)
 	}
 	r.pass(a.between(0, 200*time.Millisecond)) // not always at the same point of a commit
 	l.under()
@@ -183,7 +184,7 @@ func (f *fleet) goesOnOrRests(l *load) time.Duration {
 // noFaults is the cell without one, to compare with.
 func noFaults() map[string]func(*round, *attempt) {
 	return map[string]func(*round, *attempt){
-		"none": func(r *round, a *attempt) { r.verify(a, r.load(a, longLoad)) },
+		"none": func(r *round, a *attempt) { r.verify(a, r.load(a, middleLoad)) },
 	}
 }
 
@@ -191,7 +192,7 @@ func noFaults() map[string]func(*round, *attempt) {
 func brokerFaults(n int) map[string]func(*round, *attempt) {
 	away := func(end func(*testenv.Server)) func(*round, *attempt) {
 		return func(r *round, a *attempt) {
-			l := r.load(a, longLoad)
+			l := r.load(a, middleLoad)
 			node := r.fleet.kafka.Nodes[n]
 			begun := time.Now()
 			end(node)
@@ -206,7 +207,7 @@ func brokerFaults(n int) map[string]func(*round, *attempt) {
 		"kill": away((*testenv.Server).Kill),
 		"term": away((*testenv.Server).Stop),
 		"restart": func(r *round, a *attempt) {
-			l := r.load(a, longLoad)
+			l := r.load(a, middleLoad)
 			r.fleet.kafka.Nodes[n].Stop()
 			r.fleet.kafka.Nodes[n].Start()
 			r.verify(a, l)

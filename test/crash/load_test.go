@@ -14,8 +14,8 @@ import (
 
 // The load: moderate, since two cores carry three brokers and three instances.
 const (
-	byKafka     = 40 // records a second
-	byHTTP      = 20 // requests a second
+	byKafka     = 25 // records a second
+	byHTTP      = 15 // requests a second
 	connections = 12
 )
 
