@@ -60,7 +60,7 @@ type Config struct {
 // Audit says how the role audit checks what all instances do.
 type Audit struct {
 	Delai   Duration `yaml:"delai" doc:"How long something may be in flight: an order without its next event, a message in the outbox, a record its group has not read. After it the audit calls it a violation."`
-	Part    float64  `yaml:"part" doc:"Largest share of one core that the audit takes while the rest of the process works, above 0 to 1. While that does nothing it takes up to a quarter of a core."`
+	Part    float64  `yaml:"part" doc:"Largest share of one core that the audit takes while the rest of the process works, above 0 to 1. While that does nothing it takes up to a tenth of a core."`
 	Archive string   `yaml:"archive" doc:"Invoice archive to compare with: URL of PostgreSQL or path of a SQLite file. Empty: up takes its own archive, serve compares with none."`
 	Table   string   `yaml:"table" doc:"Table of the archive, in PostgreSQL schema.table. Empty: factures_ecommerce in SQLite, factures.ecommerce in PostgreSQL."`
 }

@@ -72,7 +72,7 @@ type Config struct {
 	Every time.Duration
 	// Share is how much of one core the work may take, as a share of the time:
 	// after some work it rests for as long as that asks. It takes more, up to
-	// a quarter of a core, while the rest of the process does nothing. Defaults to 1: no
+	// a tenth of a core, while the rest of the process does nothing. Defaults to 1: no
 	// rest.
 	Share float64
 	// Memory is about how many bytes facts and fetches may hold in memory.

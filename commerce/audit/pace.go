@@ -8,12 +8,12 @@ import (
 
 const (
 	// paceStretch is the least work between two rests.
-	paceStretch = 5 * time.Millisecond
+	paceStretch = 2 * time.Millisecond
 	// paceLook is how often is looked what the rest of the process does.
 	paceLook = time.Second
 	// paceIdle is the share of one core that may be taken while that is next to
 	// nothing.
-	paceIdle = 0.25
+	paceIdle = 0.1
 )
 
 // pace keeps work to a share of one core's time. One goroutine uses it.

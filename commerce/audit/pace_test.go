@@ -19,7 +19,7 @@ func TestPace(t *testing.T) {
 	}{
 		{"beside others", 0.05, 0.8, 20 * time.Second},
 		{"beside a few orders", 0.05, 0.12, 20 * time.Second},
-		{"alone", 0.05, 0, 6 * time.Second},
+		{"alone", 0.05, 0, 12 * time.Second},
 		{"no limit", 1, 0.8, time.Second},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
