@@ -88,7 +88,7 @@ func NewInstance(cfg Config, log *slog.Logger) (*Node, error) { return build(cfg
 func build(cfg Config, embedded bool, log *slog.Logger) (*Node, error) {
 	n := &Node{cfg: cfg, embedded: embedded, log: log, registry: prometheus.NewRegistry(), group: lifecycle.NewGroup(log)}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	n.kafka = kclient.Config{Brokers: cfg.Brokers, Logger: kclient.Quiet(log), Metrics: kclient.NewMetrics(n.registry)}
+	n.kafka = kclient.Config{Brokers: cfg.Brokers, Silent: &kclient.Silent{}, Logger: kclient.Quiet(log), Metrics: kclient.NewMetrics(n.registry)}
 	for _, s := range slices.Concat(commerce.Flow, commerce.Extra) {
 		if cfg.HasRole(s.Role) {
 			n.stages = append(n.stages, s)

@@ -63,10 +63,6 @@ func openProducers(ctx context.Context, cfg Config, name string, probe *kgo.Clie
 		return p, err
 	}
 	p.addTo = version < 2
-	kafka, err := cfg.Kafka.Seen(ctx, probe)
-	if err != nil {
-		return p, err
-	}
 	opts := []kgo.Opt{
 		kgo.TransactionTimeout(transactionTimeout(cfg)),
 		kgo.ConcurrentTransactionsBackoff(2 * time.Millisecond),
@@ -88,7 +84,7 @@ func openProducers(ctx context.Context, cfg Config, name string, probe *kgo.Clie
 	var errs [2]error
 	for i := range p.cl {
 		id := fmt.Sprintf("%s-%d", name, i)
-		p.cl[i], err = kafka.New(append(opts[:len(opts):len(opts)], kgo.TransactionalID(id))...)
+		p.cl[i], err = cfg.Kafka.New(append(opts[:len(opts):len(opts)], kgo.TransactionalID(id))...)
 		if err != nil {
 			p.close()
 			return p, err

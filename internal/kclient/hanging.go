@@ -191,9 +191,9 @@ func ended(ctx context.Context, cl *kgo.Client, adm *kadm.Client, id string) (ka
 	}
 }
 
-// describe asks the coordinator that the brokers name now. franz-go keeps the one
-// that it was once told for this request, even if it cannot be reached, so that a
-// broker that never comes back would be asked for ever.
+// describe asks the coordinator that the brokers name now. For this request
+// franz-go keeps the one that it was once told for as long as its metadata names
+// that broker, even if it cannot be reached.
 func describe(ctx context.Context, cl *kgo.Client, adm *kadm.Client, id string) (txn kadm.DescribedTransaction, err error) {
 	found := adm.FindTxnCoordinators(ctx, id)[id]
 	if found.Err != nil {

@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strconv"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -24,6 +22,9 @@ type Config struct {
 	ClientID string
 	// Dial opens connections; nil means TCP. An in-process broker gives its own.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Silent is shared by the clients of a process, so that they wait for a broker
+	// that hangs once and not one after the other; nil means that each waits.
+	Silent *Silent
 	// Logger receives the client's own log from Info up; nil discards it.
 	Logger *slog.Logger
 	// Metrics is added to every client as a hook; nil means none.
@@ -38,6 +39,10 @@ const (
 	fetchBytes          = 1 << 20
 	fetchPartitionBytes = 1 << 20
 )
+
+// answerTimeout is how long a broker may take to take a connection, and to answer
+// beyond what the request itself may wait.
+const answerTimeout = 5 * time.Second
 
 // Options returns the options common to all clients. A caller appends its own,
 // which win.
@@ -55,10 +60,20 @@ func (c Config) Options() []kgo.Opt {
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
+		// A broker that hangs takes connections and gives no answer. After 9 s
+		// Kafka has others do its work; franz-go's 10 s, waited for one thing
+		// after the other, make it a minute.
+		kgo.RequestTimeoutOverhead(answerTimeout),
 	}
-	if c.Dial != nil {
-		opts = append(opts, kgo.Dialer(c.Dial))
+	dial := c.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: answerTimeout}).DialContext
 	}
+	if c.Silent != nil {
+		dial = c.Silent.through(dial)
+		opts = append(opts, kgo.WithHooks(c.Silent))
+	}
+	opts = append(opts, kgo.Dialer(dial))
 	if c.Logger != nil {
 		opts = append(opts, kgo.WithLogger(logger{c.Logger}))
 	}
@@ -79,24 +94,6 @@ func (c Config) New(opts ...kgo.Opt) (*kgo.Client, error) {
 		return nil, fmt.Errorf("kafka client: %w", err)
 	}
 	return cl, nil
-}
-
-// Seen returns the configuration with those brokers as seeds that are there by the
-// word of cl, a client of the same cluster that has been at work for a while: a
-// new client begins with any seed, and would wait for one that hangs.
-func (c Config) Seen(ctx context.Context, cl *kgo.Client) (Config, error) {
-	now, err := kadm.NewClient(cl).BrokerMetadata(ctx)
-	if err != nil {
-		return c, fmt.Errorf("brokers: %w", err)
-	}
-	if len(now.Brokers) == 0 {
-		return c, nil
-	}
-	c.Brokers = nil
-	for _, b := range now.Brokers {
-		c.Brokers = append(c.Brokers, net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))))
-	}
-	return c, nil
 }
 
 func backoff(tries int) time.Duration {

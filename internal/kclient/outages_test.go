@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -163,30 +162,5 @@ func TestEndHangingWithoutTheCoordinator(t *testing.T) {
 	coordinator.Store(1)
 	if err := EndHanging(t.Context(), cl, h, slog.New(slog.DiscardHandler)); err != nil {
 		t.Errorf("the coordinator has moved: %v", err)
-	}
-}
-
-// TestSeen: a client that begins where one at work says so has no use for an
-// address that was given and does not answer.
-func TestSeen(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(2))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	given := Config{Brokers: append([]string{"192.0.2.1:1"}, c.ListenAddrs()[0])}
-	cl, err := Config{Brokers: c.ListenAddrs()}.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	seen, err := given.Seen(t.Context(), cl)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slices.Sort(seen.Brokers)
-	want := slices.Sorted(slices.Values(c.ListenAddrs()))
-	if !slices.Equal(seen.Brokers, want) || len(given.Brokers) != 2 {
-		t.Errorf("begins with %v, want %v; given %v", seen.Brokers, want, given.Brokers)
 	}
 }

@@ -7,7 +7,8 @@
 //
 // The servers and instances are shared by the cells of a round, so that each
 // cell meets what the ones before it have left. Order of cells, moments and
-// orders come from one seed. The environment says what is run:
+// orders come from one seed. `make crash-short` runs the short matrix, `make crash`
+// the long one. The environment says what is run:
 //
 //	COMPTOIR_TEST_SERVERS    folder of the scripts that start servers (test/servers)
 //	COMPTOIR_CRASH_SEED      the seed; without it a new one, which is printed

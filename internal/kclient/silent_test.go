@@ -1,0 +1,95 @@
+package kclient
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func TestSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s Silent
+		dialled := 0
+		dial := s.through(func(context.Context, string, string) (net.Conn, error) { dialled++; return nil, nil })
+		a := kgo.BrokerMetadata{NodeID: 1, Host: "a", Port: 1}
+		late := &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
+		try := func(addr string, want int) {
+			t.Helper()
+			_, err := dial(t.Context(), "tcp", addr)
+			if dialled != want {
+				t.Errorf("%s: dialled %d times, want %d", addr, dialled, want)
+			}
+			var op *net.OpError
+			if err != nil && (!errors.As(err, &op) || op.Op != "dial" || op.Timeout() || !errors.Is(err, syscall.ECONNREFUSED)) {
+				t.Errorf("%v is not taken for a broker that is away", err)
+			}
+			dialled = want
+		}
+		try("a:1", 1)
+		s.OnBrokerRead(a, 0, 0, 0, 0, context.DeadlineExceeded) // the caller's patience
+		try("a:1", 2)
+		s.OnBrokerRead(a, 0, 0, 0, 0, late)
+		try("a:1", 2)
+		try("b:1", 3)
+		time.Sleep(silentFor)
+		try("a:1", 4) // one finds out
+		try("a:1", 4)
+		s.OnBrokerRead(a, 0, 0, 0, 0, nil)
+		try("a:1", 5)
+		try("a:1", 6)
+	})
+}
+
+// TestSilentBroker: of two addresses one takes connections and says nothing. Once
+// somebody has waited for it, a new client does not.
+func TestSilentBroker(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts: the system does
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	dialled := 0
+	cfg := Config{Brokers: []string{mute.Addr().String(), c.ListenAddrs()[0]}, Silent: &Silent{}}
+	cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if addr == mute.Addr().String() {
+			dialled++
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+	host, port, err := net.SplitHostPort(mute.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := net.LookupPort("tcp", port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Silent.OnBrokerRead(kgo.BrokerMetadata{Host: host, Port: int32(n)}, 0, 0, 0, 0, os.ErrDeadlineExceeded)
+	for range 8 { // each begins with an address by chance
+		cl, err := cfg.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := kadm.NewClient(cl).BrokerMetadata(t.Context()); err != nil {
+			t.Error(err)
+		}
+		cl.Close()
+	}
+	if dialled != 0 {
+		t.Errorf("the silent one was dialled %d times", dialled)
+	}
+}
