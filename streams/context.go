@@ -42,7 +42,6 @@ func (c *Context) Offset() int64 { return c.offset }
 func (c *Context) RawKey() []byte { return c.rawKey }
 
 // PartitionFor returns the partition of an internal topic that a key belongs to.
-
 func PartitionFor(c *Context, o Resource, key []byte) int32 {
 	_, name := o.describe()
 	return Partition(key, c.t.counts[name])

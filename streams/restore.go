@@ -31,21 +31,11 @@ const (
 func (w *worker) restore(ctx context.Context, tasks []int32, id [16]byte) error {
 	topic := w.top.changelog()
 	adm := kadm.NewClient(w.fetch)
-	listed := func(f func(context.Context, ...string) (kadm.ListedOffsets, error)) (kadm.ListedOffsets, error) {
-		l, err := f(ctx, topic)
-		if err == nil {
-			err = l.Error()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("offsets of changelog %s: %w", topic, err)
-		}
-		return l, nil
-	}
-	starts, err := listed(adm.ListStartOffsets)
+	starts, err := listOffsets(ctx, adm.ListStartOffsets, topic)
 	if err != nil {
 		return err
 	}
-	ends, err := listed(adm.ListEndOffsets)
+	ends, err := listOffsets(ctx, adm.ListEndOffsets, topic)
 	if err != nil {
 		return err
 	}
@@ -55,17 +45,16 @@ func (w *worker) restore(ctx context.Context, tasks []int32, id [16]byte) error 
 	var total int64
 	for _, p := range tasks {
 		k := partitionKey{topic, p}
-		start, _ := starts.Lookup(topic, p)
-		end, _ := ends.Lookup(topic, p)
-		r, err := w.restoreFrom(p, id, start.Offset, end.Offset)
+		end := ends[k]
+		r, err := w.restoreFrom(p, id, starts[k], end)
 		if err != nil {
 			return err
 		}
-		if r.at < end.Offset {
-			positions[k], targets[k] = r.at, end.Offset
+		if r.at < end {
+			positions[k], targets[k] = r.at, end
 			consume[p] = kgo.NewOffset().At(r.at)
 			restoring[p] = r
-			total += end.Offset - r.at
+			total += end - r.at
 		} else if err := r.save(); err != nil {
 			return err
 		}

@@ -288,38 +288,38 @@ func (w *worker) resting(ctx context.Context) bool {
 	if rest <= 0 {
 		return false
 	}
-	rctx, cancel := context.WithTimeout(ctx, rest)
+	return !w.waiting(ctx, rest, func(ctx context.Context) { <-ctx.Done() }) || w.interrupted()
+}
+
+// waiting calls f with a context that ends after a time, or before if an event
+// or the stop comes. It tells false, without a call, if one is there already.
+func (w *worker) waiting(ctx context.Context, wait time.Duration, f func(context.Context)) bool {
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	w.mu.Lock()
 	if len(w.events) > 0 || w.stopping() {
 		w.mu.Unlock()
-		return true
+		return false
 	}
 	w.wakeUp = cancel
 	w.mu.Unlock()
-	<-rctx.Done()
+	f(ctx)
+	w.mu.Lock()
+	w.wakeUp = nil
+	w.mu.Unlock()
+	return true
+}
+
+// interrupted tells whether an event or the stop is there.
+func (w *worker) interrupted() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.wakeUp = nil
 	return len(w.events) > 0 || w.stopping()
 }
 
 // poll waits for records, an event, or the time.
-func (w *worker) poll(ctx context.Context, wait time.Duration) kgo.Fetches {
-	pctx, cancel := context.WithTimeout(ctx, wait)
-	w.mu.Lock()
-	if len(w.events) > 0 || w.stopping() {
-		w.mu.Unlock()
-		cancel()
-		return nil
-	}
-	w.wakeUp = cancel
-	w.mu.Unlock()
-	fetches := w.fetch.PollRecords(pctx, maxPoll)
-	w.mu.Lock()
-	w.wakeUp = nil
-	w.mu.Unlock()
-	cancel()
+func (w *worker) poll(ctx context.Context, wait time.Duration) (fetches kgo.Fetches) {
+	w.waiting(ctx, wait, func(ctx context.Context) { fetches = w.fetch.PollRecords(ctx, maxPoll) })
 	return fetches
 }
 

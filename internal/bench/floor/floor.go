@@ -136,6 +136,15 @@ func stages(prefix string) (topics []string, all []stage) {
 	repartition := func(b *streams.Builder, name string, n streams.Partitions) (*streams.Output[[]byte, []byte], streams.Stream[[]byte, []byte]) {
 		return streams.Repartition(b, name, streams.Bytes, streams.Bytes, n)
 	}
+	pass := func(name string, from, to streams.Topic[[]byte, []byte]) stage {
+		return stage{name, func(b *streams.Builder) {
+			out, aside := streams.To(b, to), side(b, name)
+			streams.From(b, from).Process(name, func(c *streams.Context, r raw) {
+				out.Send(c, r)
+				aside(c, r, 1)
+			})
+		}}
+	}
 	// second marks a record that ends at the next stage but one.
 	second := func(r raw, mark byte) raw {
 		r.Key = slices.Concat(r.Key, []byte{mark})
@@ -168,13 +177,7 @@ func stages(prefix string) (topics []string, all []stage) {
 				aside(c, r, 1)
 			})
 		}},
-		{"pay", func(b *streams.Builder) {
-			out, aside := streams.To(b, paid), side(b, "pay")
-			streams.From(b, verdicts).Process("pay", func(c *streams.Context, r raw) {
-				out.Send(c, r)
-				aside(c, r, 1)
-			})
-		}},
+		pass("pay", verdicts, paid),
 		{"bill", func(b *streams.Builder) {
 			toBill, bills := repartition(b, "d", streams.FixedPartitions(1))
 			out, aside := streams.To(b, invoices), side(b, "bill")
@@ -187,12 +190,6 @@ func stages(prefix string) (topics []string, all []stage) {
 				aside(c, r, 1)
 			})
 		}},
-		{"notify", func(b *streams.Builder) {
-			out, aside := streams.To(b, notified), side(b, "notify")
-			streams.From(b, invoices).Process("notify", func(c *streams.Context, r raw) {
-				out.Send(c, r)
-				aside(c, r, 1)
-			})
-		}},
+		pass("notify", invoices, notified),
 	}
 }
