@@ -1,0 +1,186 @@
+package core
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/comptoir/comptoir/broker/store"
+)
+
+// Client is who sent a request.
+type Client struct {
+	ID   string // the client.id it gives itself
+	Host string // the address it comes from
+}
+
+// Request is a request of the protocol on its way through the machine.
+type Request struct {
+	Client Client
+	Body   kmsg.Request
+	// Answer is called once at most, with a response of the same key and
+	// version. It must not block. It is not called for a request that wants no
+	// answer, nor when the turn of the request failed: see Dropped.
+	Answer func(kmsg.Response)
+	// Dropped is called in place of Answer when nobody can say what became of
+	// the request: its connection is to be closed.
+	Dropped func()
+}
+
+// Config is what a machine knows of its surroundings.
+type Config struct {
+	ClusterID string
+	// Host and Port are what clients are told to connect to.
+	Host string
+	Port int32
+	// DefaultPartitions is the number of partitions of a topic created without
+	// a number.
+	DefaultPartitions int32
+	// MinSession is the shortest session time-out a group member may ask for.
+	MinSession time.Duration
+	// FutureLimit is how far ahead of the broker's clock a record may be dated;
+	// zero for no limit (KIP-937).
+	FutureLimit time.Duration
+	Logger      *slog.Logger
+}
+
+// State is what a machine is loaded from.
+type State interface {
+	// Scan calls fn for each key that begins with prefix, in order. Key and
+	// value are fn's only during the call.
+	Scan(prefix []byte, fn func(key, value []byte) error) error
+	// Bounds returns the first offset of a partition's first batch and the one
+	// after its last; ok is false when it has none.
+	Bounds(store.Partition) (first, next int64, ok bool)
+}
+
+// Machine is the broker's state and its rules. It is not safe for concurrent use.
+type Machine struct {
+	cfg  Config
+	log  *slog.Logger
+	now  time.Time
+	view *View
+	// readOnly is why nothing can be written now; nil when all is well.
+	readOnly error
+
+	identity  identity
+	topics    topics
+	producers producers
+	groups    groups
+	timers    timers
+
+	turn Turn
+}
+
+// Turn is what a machine has decided since the last one was taken.
+type Turn struct {
+	Commit store.Commit
+	// Relaxed answers may go out when Commit is written: what they promise is
+	// covered by a later answer's sync.
+	Relaxed []func()
+	// Durable answers go out when Commit, and so all before it, is on the disk.
+	Durable []func()
+	// Publish shows the readers what has changed, at the same time.
+	Publish []func()
+	// Requests are those handled in this turn, for the case that it fails.
+	Requests []*Request
+
+	settle []func(*Turn) // what is put together when the turn ends
+}
+
+// Load makes a machine of what the store holds. unclean says that the last
+// process did not close the store, powerLost that what it had not synced may be
+// gone. What Load decides (a new leader epoch, transactions that are aborted)
+// is in the first turn, which is to be written before any request.
+func Load(cfg Config, view *View, s State, now time.Time, unclean, powerLost bool) (*Machine, error) {
+	m := &Machine{cfg: cfg, log: cfg.Logger, now: now, view: view}
+	for _, load := range []func(State) error{
+		m.loadIdentity,
+		m.loadTopics,
+		m.loadProducers,
+		m.loadGroups,
+	} {
+		if err := load(s); err != nil {
+			return nil, err
+		}
+	}
+	if unclean {
+		m.raiseEpoch()
+	}
+	if powerLost {
+		m.abortAll()
+	}
+	m.publishAll()
+	return m, nil
+}
+
+// Handle takes a request. It is answered in this turn or in a later one.
+func (m *Machine) Handle(now time.Time, r *Request) {
+	m.now = now
+	m.turn.Requests = append(m.turn.Requests, r)
+	if m.readOnly != nil && m.refuse(r) {
+		return
+	}
+	switch body := r.Body.(type) {
+	case *kmsg.ProduceRequest:
+		m.produce(r, body)
+	case *kmsg.MetadataRequest:
+		m.metadata(r, body)
+	case *kmsg.CreateTopicsRequest:
+		m.createTopics(r, body)
+	default:
+		// The server announces nothing else.
+		r.Dropped()
+	}
+}
+
+// Tick does what is due by the clock.
+func (m *Machine) Tick(now time.Time) {
+	m.now = now
+	m.timers.run(now)
+}
+
+// Due returns when Tick has something to do; false for never.
+func (m *Machine) Due() (time.Time, bool) { return m.timers.due() }
+
+// Take returns what has been decided and begins the next turn.
+func (m *Machine) Take() Turn {
+	t := m.turn
+	m.turn = Turn{}
+	for _, settle := range t.settle {
+		settle(&t)
+	}
+	return t
+}
+
+// durable answers r when the turn is on the disk.
+func (m *Machine) durable(r *Request, resp kmsg.Response) {
+	m.turn.Durable = append(m.turn.Durable, func() { r.Answer(resp) })
+}
+
+// relaxed answers r when the turn is written. It is for what tells of nothing
+// that could be lost, and for what a later answer's sync covers.
+func (m *Machine) relaxed(r *Request, resp kmsg.Response) {
+	m.turn.Relaxed = append(m.turn.Relaxed, func() { r.Answer(resp) })
+}
+
+// code is the error code of a response; 0 for nil.
+func code(err *kerr.Error) int16 {
+	if err == nil {
+		return 0
+	}
+	return err.Code
+}
+
+// text is the error message of a response; nil for none.
+func text(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func newID() uuid.UUID { return uuid.New() }

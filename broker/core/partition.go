@@ -1,0 +1,113 @@
+package core
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/comptoir/comptoir/broker/batch"
+	"github.com/comptoir/comptoir/broker/store"
+	"github.com/comptoir/comptoir/internal/wire"
+)
+
+// partition is one log, as the machine has decided it: readers may still be
+// shown less (see log).
+type partition struct {
+	id    store.Partition
+	topic *topic
+	index int32
+
+	start  int64 // the first offset that is kept
+	end    int64 // the next offset
+	epochs []EpochStart
+
+	// producers are those with a sequence here, by id.
+	producers map[int64]*sequences
+	// aborted counts the aborted transactions that readers may still meet.
+	aborted int
+
+	log *Log
+	// pending says that this turn publishes the partition already.
+	pending bool
+}
+
+func (m *Machine) loadPartition(s State, p *partition) error {
+	key := partitionKey(keyPartition, p.id)
+	err := s.Scan(key, func(_, value []byte) error {
+		d := wire.Decode("a partition", value).Version(stateVersion)
+		p.start = d.Uvarint(1 << 62)
+		for range d.Count(1<<20, 2) {
+			p.epochs = append(p.epochs, EpochStart{Epoch: int32(d.Uvarint(1<<31 - 1)), Offset: d.Uvarint(1 << 62)})
+		}
+		p.end = d.Uvarint(1 << 62)
+		return d.End()
+	})
+	if err != nil {
+		return fmt.Errorf("partition %d of %q: %w", p.index, p.topic.name, err)
+	}
+	// The entry is written when the start moves or an epoch begins; what was
+	// appended since is the store's to say.
+	if _, next, ok := s.Bounds(p.id); ok {
+		p.end = max(p.end, next)
+	}
+	return nil
+}
+
+// savePartition keeps what the batches do not say: the start, the epochs, and
+// the end, which they do not say once all of them are deleted.
+func (m *Machine) savePartition(p *partition) {
+	b := []byte{stateVersion}
+	b = binary.AppendUvarint(b, uint64(p.start))
+	b = binary.AppendUvarint(b, uint64(len(p.epochs)))
+	for _, e := range p.epochs {
+		b = binary.AppendUvarint(b, uint64(e.Epoch))
+		b = binary.AppendUvarint(b, uint64(e.Offset))
+	}
+	b = binary.AppendUvarint(b, uint64(p.end))
+	m.turn.Commit.Set(partitionKey(keyPartition, p.id), b)
+}
+
+// append places a batch at the partition's end and returns its base offset. The
+// batch is the store's from here on.
+func (m *Machine) append(p *partition, b []byte, h batch.Header) (base int64) {
+	epoch := m.identity.epoch
+	if n := len(p.epochs); n == 0 || p.epochs[n-1].Epoch != epoch {
+		p.epochs = append(p.epochs[:n:n], EpochStart{Epoch: epoch, Offset: p.end})
+		m.savePartition(p)
+	}
+	base = p.end
+	batch.Place(b, base, epoch)
+	p.end += int64(h.LastOffsetDelta) + 1
+	m.turn.Commit.Append(p.id, b[:h.Size])
+	m.changed(p)
+	return base
+}
+
+// changed has the partition published with this turn, as it then stands.
+func (m *Machine) changed(p *partition) {
+	if p.pending {
+		return
+	}
+	p.pending = true
+	m.turn.Publish = append(m.turn.Publish, nil)
+	slot := len(m.turn.Publish) - 1
+	m.turn.settle = append(m.turn.settle, func(t *Turn) {
+		p.pending = false
+		state := p.state(m.identity.epoch)
+		t.Publish[slot] = func() { p.log.publish(state) }
+	})
+}
+
+// state is what readers will see.
+func (p *partition) state(epoch int32) LogState {
+	return LogState{Start: p.start, End: p.end, Stable: p.stable(), Aborted: p.aborted > 0, Epoch: epoch, Epochs: p.epochs}
+}
+
+// publishAll shows the readers everything: at the start.
+func (m *Machine) publishAll() {
+	for _, t := range m.topics.byName {
+		m.showTopic(t)
+		for _, p := range t.partitions {
+			m.changed(p)
+		}
+	}
+}

@@ -1,0 +1,287 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/comptoir/comptoir/broker/store"
+)
+
+// Clock is the time of day, in a form that tests can turn.
+type Clock interface {
+	Now() time.Time
+	// After returns a channel that gets a value once d has passed.
+	After(d time.Duration) <-chan time.Time
+}
+
+// Disk is the store, as the runner uses it.
+type Disk interface {
+	State
+	Write(*store.Commit) (store.Mark, error)
+	Written() store.Mark
+	Sync(store.Mark) error
+	Health() error
+	Unclean() bool
+	PowerLost() bool
+}
+
+const (
+	// queue is how many requests may wait for the runner before connections do.
+	queue = 1024
+	// turnRequests bounds the requests of one turn, so that answers do not wait
+	// long for each other.
+	turnRequests = 256
+	// lazySync is how long what nobody waits for may stay unsynced.
+	lazySync = 5 * time.Millisecond
+)
+
+// ErrClosed is the error of Submit once the runner has ended.
+var ErrClosed = errors.New("broker is closed")
+
+// Runner is the goroutine that a machine belongs to, and the one that syncs
+// behind it.
+type Runner struct {
+	cfg   Config
+	disk  Disk
+	view  *View
+	clock Clock
+	log   *slog.Logger
+	// dropAll closes every connection.
+	dropAll func()
+
+	machine *Machine
+	in      chan *Request
+	written chan written
+	done    chan struct{}
+	stop    context.CancelFunc
+	ended   sync.WaitGroup
+}
+
+// written is a turn on its way to the disk.
+type written struct {
+	mark store.Mark
+	turn Turn
+	// lazy says that nobody waits for it.
+	lazy bool
+}
+
+// Start loads a machine from the disk and runs it until Close. dropAll closes
+// every connection: it is called when the machine had to be loaded anew.
+func Start(cfg Config, disk Disk, view *View, clock Clock, dropAll func()) (*Runner, error) {
+	ctx, stop := context.WithCancel(context.Background())
+	r := &Runner{
+		cfg: cfg, disk: disk, view: view, clock: clock, log: cfg.Logger, dropAll: dropAll,
+		in: make(chan *Request, queue), written: make(chan written, 64),
+		done: make(chan struct{}), stop: stop,
+	}
+	first, err := r.load(disk.Unclean(), disk.PowerLost())
+	if err == nil {
+		err = disk.Sync(first.mark)
+	}
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	release(first.turn.Publish)
+	r.ended.Add(2)
+	go r.run(ctx)
+	go r.syncLoop()
+	return r, nil
+}
+
+// Submit hands a request to the machine. It blocks while too many wait.
+func (r *Runner) Submit(ctx context.Context, req *Request) error {
+	select {
+	case r.in <- req:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.done:
+		return ErrClosed
+	}
+}
+
+// Close ends the machine, after the turn under way. What was decided is
+// written and synced; requests that wait are dropped.
+func (r *Runner) Close() {
+	r.stop()
+	r.ended.Wait()
+}
+
+// load makes the machine anew of what is written, and writes what it decides
+// then.
+func (r *Runner) load(unclean, powerLost bool) (written, error) {
+	m, err := Load(r.cfg, r.view, r.disk, r.clock.Now(), unclean, powerLost)
+	if err != nil {
+		return written{}, err
+	}
+	r.machine = m
+	t := m.Take()
+	if t.Commit.Empty() {
+		return written{mark: r.disk.Written(), turn: t}, nil
+	}
+	mark, err := r.disk.Write(&t.Commit)
+	if err != nil {
+		return written{}, fmt.Errorf("write the first state: %w", err)
+	}
+	return written{mark: mark, turn: t}, nil
+}
+
+func (r *Runner) run(ctx context.Context) {
+	defer r.ended.Done()
+	defer close(r.written)
+	defer close(r.done)
+	for {
+		var due <-chan time.Time
+		if at, ok := r.machine.Due(); ok {
+			due = r.clock.After(at.Sub(r.clock.Now()))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-due:
+			r.step(nil)
+		case req := <-r.in:
+			r.step(req)
+		}
+	}
+}
+
+// step is one turn: what waits is handled, written as one, and passed on.
+func (r *Runner) step(first *Request) {
+	if !r.handle(first) {
+		return
+	}
+	t := r.machine.Take()
+	mark := r.disk.Written()
+	if !t.Commit.Empty() {
+		var err error
+		if mark, err = r.disk.Write(&t.Commit); err != nil {
+			r.log.Error("broker cannot write", "err", err)
+			r.reload(t)
+			return
+		}
+	}
+	release(t.Relaxed)
+	if len(t.Durable) > 0 || len(t.Publish) > 0 {
+		r.written <- written{mark: mark, turn: t, lazy: len(t.Durable) == 0}
+	}
+}
+
+// handle runs the requests of a turn. It reports whether the turn stands.
+func (r *Runner) handle(first *Request) (ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error("a request broke the broker's rules", "panic", p, "stack", string(debug.Stack()))
+			r.reload(r.machine.Take())
+			ok = false
+		}
+	}()
+	now := r.clock.Now()
+	r.machine.Tick(now)
+	r.machine.readOnly = r.disk.Health()
+	for req := first; req != nil; {
+		r.machine.Handle(now, req)
+		if len(r.machine.turn.Requests) >= turnRequests {
+			break
+		}
+		select {
+		case req = <-r.in:
+		default:
+			req = nil
+		}
+	}
+	return true
+}
+
+// reload gives up a turn: nobody learns what became of its requests, and the
+// machine goes back to what is written.
+func (r *Runner) reload(t Turn) {
+	drop(t.Requests)
+	r.dropAll() // those who wait for a group, too
+	first, err := r.load(false, false)
+	if err != nil {
+		r.log.Error("broker cannot go on", "err", err)
+		return
+	}
+	r.written <- first
+}
+
+// syncLoop forces turns to the disk, all that wait at once, and lets their
+// answers and news out in order.
+func (r *Runner) syncLoop() {
+	defer r.ended.Done()
+	for {
+		turns, more := r.gather()
+		if len(turns) > 0 {
+			r.settle(turns)
+		}
+		if !more {
+			return
+		}
+	}
+}
+
+// gather returns the turns that wait, at least one; if nobody waits for their
+// answers, it gives others the time to join. more is false after the last.
+func (r *Runner) gather() (turns []written, more bool) {
+	w, more := <-r.written
+	if !more {
+		return nil, false
+	}
+	turns = []written{w}
+	urgent := !w.lazy
+	late := r.clock.After(lazySync)
+	for more {
+		if urgent {
+			select {
+			case w, more = <-r.written:
+			default:
+				return turns, true
+			}
+		} else {
+			select {
+			case w, more = <-r.written:
+			case <-late:
+				return turns, true
+			}
+		}
+		if more {
+			turns = append(turns, w)
+			urgent = urgent || !w.lazy
+		}
+	}
+	return turns, false
+}
+
+// settle syncs turns and lets go what waited for it.
+func (r *Runner) settle(turns []written) {
+	if err := r.disk.Sync(turns[len(turns)-1].mark); err != nil {
+		r.log.Error("broker cannot sync", "err", err)
+		for _, w := range turns {
+			drop(w.turn.Requests)
+		}
+		return
+	}
+	for _, w := range turns {
+		release(w.turn.Publish)
+		release(w.turn.Durable)
+	}
+}
+
+func drop(requests []*Request) {
+	for _, req := range requests {
+		req.Dropped()
+	}
+}
+
+func release(all []func()) {
+	for _, f := range all {
+		f()
+	}
+}

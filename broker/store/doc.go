@@ -1,0 +1,2 @@
+// Package store is the broker's directory.
+package store
