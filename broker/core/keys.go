@@ -11,6 +11,7 @@ const (
 	keyIdentity    = 'i' // one entry
 	keyTopic       = 't' // name
 	keyPartition   = 'p' // partition: log start and leader epochs
+	keyCleaned     = 'c' // partition: how far it is compacted
 	keyProducer    = 's' // partition, producer id: sequences and open transaction
 	keyAborted     = 'a' // partition, last offset, producer id: first offset
 	keyTransaction = 'x' // transactional id

@@ -44,7 +44,13 @@ type Config struct {
 	// FutureLimit is how far ahead of the broker's clock a record may be dated;
 	// zero for no limit (KIP-937).
 	FutureLimit time.Duration
-	Logger      *slog.Logger
+	// Dir is what clients are told of where the data is.
+	Dir string
+	// Size returns the bytes that a partition takes; nil for unknown.
+	Size func(store.Partition) int64
+	// Space returns the bytes of the disk, and how many are free; nil for unknown.
+	Space  func() (total, free int64)
+	Logger *slog.Logger
 }
 
 // State is what a machine is loaded from.
@@ -129,8 +135,34 @@ func (m *Machine) Handle(now time.Time, r *Request) {
 		m.produce(r, body)
 	case *kmsg.MetadataRequest:
 		m.metadata(r, body)
-	case *kmsg.CreateTopicsRequest:
+	case *kmsg.CreateTopicsRequest: // key 19
 		m.createTopics(r, body)
+	case *kmsg.DeleteTopicsRequest: // 20
+		m.deleteTopics(r, body)
+	case *kmsg.DeleteRecordsRequest: // 21
+		m.deleteRecords(r, body)
+	case *kmsg.DescribeConfigsRequest: // 32
+		m.describeConfigs(r, body)
+	case *kmsg.AlterConfigsRequest: // 33
+		m.alterConfigs(r, body)
+	case *kmsg.DescribeLogDirsRequest: // 35
+		m.describeLogDirs(r, body)
+	case *kmsg.CreatePartitionsRequest: // 37
+		m.createPartitions(r, body)
+	case *kmsg.ElectLeadersRequest: // 43
+		m.electLeaders(r, body)
+	case *kmsg.IncrementalAlterConfigsRequest: // 44
+		m.incrementalAlterConfigs(r, body)
+	case *kmsg.AlterPartitionAssignmentsRequest: // 45
+		m.alterPartitionAssignments(r, body)
+	case *kmsg.ListPartitionReassignmentsRequest: // 46
+		m.listPartitionReassignments(r, body)
+	case *kmsg.DescribeClusterRequest: // 60
+		m.describeCluster(r, body)
+	case *kmsg.ListConfigResourcesRequest: // 74
+		m.listConfigResources(r, body)
+	case *kmsg.DescribeTopicPartitionsRequest: // 75
+		m.describeTopicPartitions(r, body)
 	default:
 		// The server announces nothing else.
 		r.Dropped()

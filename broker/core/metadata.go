@@ -1,6 +1,8 @@
 package core
 
 import (
+	"math"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -8,6 +10,23 @@ import (
 // nodeID is the broker's number in its cluster of one.
 const nodeID = 0
 
+// What a client may do, as bits of Kafka's AclOperation: everything, as there
+// are no access rules.
+const (
+	topicOperations   = 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11
+	clusterOperations = 1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12
+	notAsked          = math.MinInt32
+)
+
+func operations(asked bool, all int32) int32 {
+	if asked {
+		return all
+	}
+	return notAsked
+}
+
+// metadata tells of the broker and of topics, and creates those that are asked
+// for by name and do not exist, if the client wants that.
 func (m *Machine) metadata(r *Request, req *kmsg.MetadataRequest) {
 	resp := req.ResponseKind().(*kmsg.MetadataResponse)
 	b := kmsg.NewMetadataResponseBroker()
@@ -15,15 +34,30 @@ func (m *Machine) metadata(r *Request, req *kmsg.MetadataRequest) {
 	resp.Brokers = append(resp.Brokers, b)
 	resp.ClusterID = text(m.cfg.ClusterID)
 	resp.ControllerID = nodeID
+	resp.AuthorizedOperations = operations(req.IncludeClusterAuthorizedOperations, clusterOperations)
 
-	all := req.Topics == nil || req.Version == 0 && len(req.Topics) == 0
-	if all {
-		for _, t := range m.topics.byName {
+	if req.Topics == nil || req.Version == 0 && len(req.Topics) == 0 {
+		for _, t := range m.topics.sorted() {
 			resp.Topics = append(resp.Topics, m.describe(t))
 		}
 	}
+	type asked struct {
+		name string
+		id   [16]byte
+	}
+	seen := map[asked]bool{}
 	for _, rt := range req.Topics {
-		resp.Topics = append(resp.Topics, m.metadataTopic(req, rt))
+		a := asked{id: rt.TopicID}
+		if rt.Topic != nil {
+			a = asked{name: *rt.Topic}
+		}
+		if !seen[a] {
+			seen[a] = true
+			resp.Topics = append(resp.Topics, m.metadataTopic(req, rt))
+		}
+	}
+	for i := range resp.Topics {
+		resp.Topics[i].AuthorizedOperations = operations(req.IncludeTopicAuthorizedOperations, topicOperations)
 	}
 	m.durable(r, resp)
 }
@@ -38,61 +72,43 @@ func (m *Machine) metadataTopic(req *kmsg.MetadataRequest, rt kmsg.MetadataReque
 		resp.ErrorCode = kerr.UnknownTopicID.Code
 		return resp
 	}
-	if t := m.topics.byName[*rt.Topic]; t != nil {
+	name := *rt.Topic
+	if t := m.topics.byName[name]; t != nil {
 		return m.describe(t)
 	}
-	if err := checkTopicName(*rt.Topic); err != nil {
-		resp.ErrorCode = kerr.InvalidTopicException.Code
-		return resp
-	}
-	if req.Version >= 4 && !req.AllowAutoTopicCreation {
+	resp.TopicID = [16]byte{}
+	resp.IsInternal = internal(name)
+	switch {
+	case resp.IsInternal:
 		resp.ErrorCode = kerr.UnknownTopicOrPartition.Code
-		return resp
+	case checkTopicName(name) != nil:
+		resp.ErrorCode = kerr.InvalidTopicException.Code
+	case req.Version >= 4 && !req.AllowAutoTopicCreation:
+		resp.ErrorCode = kerr.UnknownTopicOrPartition.Code
+	case m.readOnly != nil:
+		resp.ErrorCode = kerr.KafkaStorageError.Code
+	case m.topics.byMetric[metricName(name)] != nil:
+		resp.ErrorCode = kerr.InvalidTopicException.Code
+	case m.topics.partitions+int(m.cfg.DefaultPartitions) > maxPartitions:
+		resp.ErrorCode = kerr.PolicyViolation.Code
+	default:
+		return m.describe(m.create(name, m.cfg.DefaultPartitions, map[string]string{}))
 	}
-	return m.describe(m.create(*rt.Topic, m.cfg.DefaultPartitions, map[string]string{}))
+	return resp
 }
 
 func (m *Machine) describe(t *topic) kmsg.MetadataResponseTopic {
 	resp := kmsg.NewMetadataResponseTopic()
 	resp.Topic, resp.TopicID = &t.name, t.id
-	for _, p := range t.partitions {
+	resp.Partitions = make([]kmsg.MetadataResponseTopicPartition, len(t.partitions))
+	for i, p := range t.partitions {
 		rp := kmsg.NewMetadataResponseTopicPartition()
 		rp.Partition, rp.Leader, rp.LeaderEpoch = p.index, nodeID, m.identity.epoch
-		rp.Replicas, rp.ISR = []int32{nodeID}, []int32{nodeID}
-		resp.Partitions = append(resp.Partitions, rp)
+		rp.Replicas, rp.ISR = self, self
+		resp.Partitions[i] = rp
 	}
 	return resp
 }
 
-// createTopics creates topics as asked, or says what is wrong.
-func (m *Machine) createTopics(r *Request, req *kmsg.CreateTopicsRequest) {
-	resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
-	for _, t := range req.Topics {
-		resp.Topics = append(resp.Topics, m.createTopic(req, t))
-	}
-	m.durable(r, resp)
-}
-
-func (m *Machine) createTopic(req *kmsg.CreateTopicsRequest, t kmsg.CreateTopicsRequestTopic) kmsg.CreateTopicsResponseTopic {
-	resp := kmsg.NewCreateTopicsResponseTopic()
-	resp.Topic = t.Topic
-	if err := checkTopicName(t.Topic); err != nil {
-		resp.ErrorCode, resp.ErrorMessage = kerr.InvalidTopicException.Code, text(err.Error())
-		return resp
-	}
-	if m.topics.byName[t.Topic] != nil {
-		resp.ErrorCode, resp.ErrorMessage = kerr.TopicAlreadyExists.Code, text("topic "+t.Topic+" exists already")
-		return resp
-	}
-	n := t.NumPartitions
-	if n == -1 {
-		n = m.cfg.DefaultPartitions
-	}
-	if n < 1 || n > maxPartitions {
-		resp.ErrorCode = kerr.InvalidPartitions.Code
-		return resp
-	}
-	made := m.create(t.Topic, n, map[string]string{})
-	resp.TopicID, resp.NumPartitions, resp.ReplicationFactor = made.id, n, 1
-	return resp
-}
+// self is the list of replicas of every partition. Nobody changes it.
+var self = []int32{nodeID}

@@ -25,6 +25,7 @@ type viewTopics struct {
 type ViewTopic struct {
 	Name       string
 	ID         [16]byte
+	Compact    bool // only the last record of each key stays: records need keys
 	Partitions []*Log
 }
 
