@@ -80,8 +80,11 @@ func addSequence(s, n int32) int32 { return int32((uint32(s) + uint32(n)) & 0x7f
 // NextSequence returns the number that follows s.
 func NextSequence(s int32) int32 { return addSequence(s, 1) }
 
-// ErrMagic is the error of a batch of an older version, or none at all.
+// ErrMagic is the error of a batch of an older version.
 var ErrMagic = errors.New("not a record batch of version 2")
+
+// ErrDamaged is the error of a header that nobody can have meant. It is wrapped.
+var ErrDamaged = errors.New("the record batch is damaged")
 
 // Parse reads the header of the batch at the start of b, which may go on behind
 // it. It checks that the batch is whole and that its fields can be true; Check
@@ -89,16 +92,22 @@ var ErrMagic = errors.New("not a record batch of version 2")
 func Parse(b []byte) (Header, error) {
 	if len(b) < HeaderSize {
 		// The magic byte stands at the same place in all versions.
-		if len(b) > 16 && b[16] != 2 {
+		if len(b) > 16 && b[16] < 2 {
 			return Header{}, ErrMagic
 		}
 		return Header{}, fmt.Errorf("record batch: %d bytes, a header has %d", len(b), HeaderSize)
+	}
+	if b[16] > 2 {
+		return Header{}, fmt.Errorf("%w: its version is %d", ErrDamaged, b[16])
 	}
 	if b[16] != 2 {
 		return Header{}, ErrMagic
 	}
 	length := int32(binary.BigEndian.Uint32(b[8:]))
-	if length < HeaderSize-lengthEnd || int64(length) > int64(len(b)-lengthEnd) {
+	if length < HeaderSize-lengthEnd {
+		return Header{}, fmt.Errorf("%w: it says that it has %d bytes", ErrDamaged, length)
+	}
+	if int64(length) > int64(len(b)-lengthEnd) {
 		return Header{}, fmt.Errorf("record batch: it says %d bytes, there are %d", length, len(b)-lengthEnd)
 	}
 	h := Header{

@@ -21,6 +21,9 @@ type Client struct {
 type Request struct {
 	Client Client
 	Body   kmsg.Request
+	// Refused says, for partitions of a produce request, why their records
+	// cannot be taken: what the server saw when it looked into them.
+	Refused map[Place]Refusal
 	// Answer is called once at most, with a response of the same key and
 	// version. It must not block. It is not called for a request that wants no
 	// answer, nor when the turn of the request failed: see Dropped.
@@ -141,6 +144,18 @@ func (m *Machine) Handle(now time.Time, r *Request) {
 		m.deleteTopics(r, body)
 	case *kmsg.DeleteRecordsRequest: // 21
 		m.deleteRecords(r, body)
+	case *kmsg.InitProducerIDRequest: // 22
+		m.initProducerID(r, body)
+	case *kmsg.AddPartitionsToTxnRequest: // 24
+		m.addPartitionsToTxn(r, body)
+	case *kmsg.AddOffsetsToTxnRequest: // 25
+		m.addOffsetsToTxn(r, body)
+	case *kmsg.EndTxnRequest: // 26
+		m.endTxn(r, body)
+	case *kmsg.WriteTxnMarkersRequest: // 27
+		m.writeTxnMarkers(r, body)
+	case *kmsg.TxnOffsetCommitRequest: // 28
+		m.txnOffsetCommit(r, body)
 	case *kmsg.DescribeConfigsRequest: // 32
 		m.describeConfigs(r, body)
 	case *kmsg.AlterConfigsRequest: // 33
@@ -159,6 +174,12 @@ func (m *Machine) Handle(now time.Time, r *Request) {
 		m.listPartitionReassignments(r, body)
 	case *kmsg.DescribeClusterRequest: // 60
 		m.describeCluster(r, body)
+	case *kmsg.DescribeProducersRequest: // 61
+		m.describeProducers(r, body)
+	case *kmsg.DescribeTransactionsRequest: // 65
+		m.describeTransactions(r, body)
+	case *kmsg.ListTransactionsRequest: // 66
+		m.listTransactions(r, body)
 	case *kmsg.ListConfigResourcesRequest: // 74
 		m.listConfigResources(r, body)
 	case *kmsg.DescribeTopicPartitionsRequest: // 75

@@ -22,8 +22,12 @@ type partition struct {
 
 	// producers are those with a sequence here, by id.
 	producers map[int64]*sequences
-	// aborted counts the aborted transactions that readers may still meet.
-	aborted int
+	// open are those with an open transaction here, the one that began first in
+	// front.
+	open []*sequences
+	// lastAborted is where the marker of the last aborted transaction stands; -1
+	// for none.
+	lastAborted int64
 
 	log *Log
 	// pending says that this turn publishes the partition already.
@@ -32,6 +36,7 @@ type partition struct {
 
 func (m *Machine) loadPartition(s State, p *partition) error {
 	key := partitionKey(keyPartition, p.id)
+	p.lastAborted = -1
 	err := s.Scan(key, func(_, value []byte) error {
 		d := wire.Decode("a partition", value).Version(stateVersion)
 		p.start = d.Uvarint(1 << 62)
@@ -39,6 +44,7 @@ func (m *Machine) loadPartition(s State, p *partition) error {
 			p.epochs = append(p.epochs, EpochStart{Epoch: int32(d.Uvarint(1<<31 - 1)), Offset: d.Uvarint(1 << 62)})
 		}
 		p.end = d.Uvarint(1 << 62)
+		p.lastAborted = d.Uvarint(1<<62) - 1
 		return d.End()
 	})
 	if err != nil {
@@ -63,6 +69,7 @@ func (m *Machine) savePartition(p *partition) {
 		b = binary.AppendUvarint(b, uint64(e.Offset))
 	}
 	b = binary.AppendUvarint(b, uint64(p.end))
+	b = binary.AppendUvarint(b, uint64(p.lastAborted+1))
 	m.turn.Commit.Set(partitionKey(keyPartition, p.id), b)
 }
 
@@ -99,7 +106,15 @@ func (m *Machine) changed(p *partition) {
 
 // state is what readers will see.
 func (p *partition) state(epoch int32) LogState {
-	return LogState{Start: p.start, End: p.end, Stable: p.stable(), Aborted: p.aborted > 0, Epoch: epoch, Epochs: p.epochs}
+	return LogState{Start: p.start, End: p.end, Stable: p.stable(), Aborted: p.lastAborted >= p.start, Epoch: epoch, Epochs: p.epochs}
+}
+
+// stable is the offset below which no transaction is open.
+func (p *partition) stable() int64 {
+	if len(p.open) > 0 {
+		return max(p.open[0].open, p.start)
+	}
+	return p.end
 }
 
 // publishAll shows the readers everything: at the start.

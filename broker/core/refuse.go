@@ -13,6 +13,8 @@ func (m *Machine) refuse(r *Request) bool {
 	switch req := r.Body.(type) {
 	case *kmsg.ProduceRequest:
 		if req.Acks == 0 {
+			// There is no other way to tell the client.
+			m.turn.Relaxed = append(m.turn.Relaxed, r.Dropped)
 			return true
 		}
 		resp = refuseProduce(req, why)
@@ -29,7 +31,9 @@ func (m *Machine) refuse(r *Request) bool {
 	case *kmsg.IncrementalAlterConfigsRequest:
 		resp = refuseIncrementalAlterConfigs(req, why)
 	default:
-		return false
+		if resp = refuseTransaction(r.Body); resp == nil {
+			return false
+		}
 	}
 	m.relaxed(r, resp)
 	return true

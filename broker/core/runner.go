@@ -183,8 +183,8 @@ func (r *Runner) handle(first *Request) (ok bool) {
 		}
 	}()
 	now := r.clock.Now()
-	r.machine.Tick(now)
 	r.machine.readOnly = r.disk.Health()
+	r.machine.Tick(now)
 	for req := first; req != nil; {
 		r.machine.Handle(now, req)
 		if len(r.machine.turn.Requests) >= turnRequests {

@@ -137,7 +137,7 @@ func (m *Machine) create(name string, n int32, config map[string]string) *topic 
 func (m *Machine) grow(t *topic, n int32) {
 	for i := int32(len(t.partitions)); i < n; i++ {
 		id := m.newPartition()
-		p := &partition{id: id, topic: t, index: i, producers: map[int64]*sequences{}, log: &Log{ID: id}}
+		p := &partition{id: id, topic: t, index: i, producers: map[int64]*sequences{}, lastAborted: -1, log: &Log{ID: id}}
 		t.partitions = append(t.partitions, p)
 		m.topics.partitions++
 		m.changed(p)
