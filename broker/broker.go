@@ -2,10 +2,12 @@
 // one loopback address over one directory. It owns that directory and knows
 // nothing of commerce; only package node and test helpers import it.
 //
-// It stands on franz-go's kfake for now. What kfake does not promise, this
-// package does not either: after a crash (kill -9, power cut) a transaction
-// may have been applied in part and idempotent producers may duplicate; only a
-// clean Close keeps everything. A cluster of Apache Kafka has no such limits.
+// A crash at any instant, of the process or with SyncCommit of the machine,
+// loses nothing that was acknowledged and shows nothing that was not committed.
+// It has no replicas: who outgrows one machine uses Apache Kafka.
+//
+// What stands where: server speaks with clients, core decides, store keeps,
+// batch knows the records' format. See docs/decisions/0009.
 package broker
 
 import (
@@ -15,12 +17,16 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"strconv"
 	"sync"
-	"sync/atomic"
+	"time"
 
-	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/comptoir/comptoir/broker/core"
+	"github.com/comptoir/comptoir/broker/server"
+	"github.com/comptoir/comptoir/broker/store"
 	"github.com/comptoir/comptoir/internal/lifecycle/dirlock"
 )
 
@@ -28,16 +34,26 @@ import (
 type Sync string
 
 const (
-	// SyncInterval leaves it to the operating system, as Apache Kafka does by
-	// default: a killed process loses nothing by it, a power cut may.
-	SyncInterval Sync = "interval"
-	// SyncCommit forces each batch before it is acknowledged.
+	// SyncCommit forces them before they are acknowledged, many at a time: a
+	// power cut loses nothing. A transaction's records are forced with its end.
 	SyncCommit Sync = "commit"
+	// SyncInterval forces them every second: a killed process loses nothing, a
+	// power cut at most the last second, and nothing in the middle.
+	SyncInterval Sync = "interval"
 )
 
 // DefaultPartitions is the number of partitions of a topic that is created
 // without one, automatically or not.
 const DefaultPartitions = 3
+
+const (
+	// minSession is the shortest session time-out of a group's member. Shorter
+	// ones than Kafka's 6 s let a killed member's partitions move on quickly;
+	// they cost nothing on one machine.
+	minSession = 100 * time.Millisecond
+	// futureLimit is how far ahead of the clock a record may be dated.
+	futureLimit = time.Hour
+)
 
 // Config says where the broker keeps its data and listens.
 type Config struct {
@@ -48,29 +64,31 @@ type Config struct {
 	// one since there is no sign-in. Port 0 takes a free port. Defaults to
 	// 127.0.0.1:0.
 	Addr string
-	// Sync defaults to SyncInterval.
+	// Sync defaults to SyncCommit.
 	Sync Sync
+	// Registerer receives the broker's metrics; nil registers none.
+	Registerer prometheus.Registerer
 	// Logger receives the broker's log; nil discards it.
 	Logger *slog.Logger
 }
 
 // Broker is a running broker. Its methods are safe for concurrent use.
 type Broker struct {
-	cluster *kfake.Cluster
-	ln      *listener
-	dir     *directory
-	addr    string
-	unclean bool
-	settled atomic.Bool
+	dir    *directory
+	store  *store.Store
+	runner *core.Runner
+	server *server.Server
+	tcp    net.Listener
+	served chan struct{} // closed when tcp is not accepted from any more
+	lost   bool
 
 	closeOnce sync.Once
 	closeErr  error
 }
 
 // Open locks the directory, loads what it holds and listens. It returns when
-// clients can connect, and warns in the log if the directory's last broker was
-// not closed. Its errors do not say "open broker": the caller does.
-func Open(cfg Config) (*Broker, error) {
+// clients can connect. Its errors do not say "open broker": the caller does.
+func Open(cfg Config) (_ *Broker, err error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("no directory given")
 	}
@@ -81,104 +99,145 @@ func Open(cfg Config) (*Broker, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	var sync []kfake.Opt
+	mode := store.SyncCommit
 	switch cfg.Sync {
-	case "", SyncInterval:
-	case SyncCommit:
-		sync = append(sync, kfake.SyncWrites())
+	case "", SyncCommit:
+	case SyncInterval:
+		mode = store.SyncInterval
 	default:
-		return nil, fmt.Errorf("sync %q is neither %q nor %q", cfg.Sync, SyncInterval, SyncCommit)
+		return nil, fmt.Errorf("sync %q is neither %q nor %q", cfg.Sync, SyncCommit, SyncInterval)
 	}
 
-	dir, err := openDirectory(filepath.Join(cfg.Dir, "broker"))
+	b := &Broker{served: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.release())
+		}
+	}()
+	if b.dir, err = openDirectory(filepath.Join(cfg.Dir, "broker")); err != nil {
+		return nil, err
+	}
+	if b.tcp, err = listen(cfg.Addr); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	b.store, err = store.Open(store.Options{FS: vfs.Default, Dir: b.dir.data(), Sync: mode, Logger: log})
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", b.dir.data(), err)
+	}
+	if b.lost, err = b.dir.lost(mode == store.SyncInterval && b.store.PowerLost()); err != nil {
+		return nil, err
+	}
+	if b.lost {
+		log.Warn("the machine went down: records acknowledged in its last second may be gone", "dir", b.dir.path)
+	}
+	host, port, err := hostPort(b.tcp.Addr())
 	if err != nil {
 		return nil, err
 	}
-	ln, err := listen(cfg.Addr, log)
+	view := core.NewView()
+	b.runner, err = core.Start(core.Config{
+		ClusterID: b.dir.format.ClusterID, Host: host, Port: port,
+		DefaultPartitions: DefaultPartitions, MinSession: minSession, FutureLimit: futureLimit,
+		Logger: log,
+	}, b.store, view, clock{}, func() { b.server.DropAll() })
 	if err != nil {
-		return nil, errors.Join(err, dir.release())
+		return nil, fmt.Errorf("read %s: %w", b.dir.data(), err)
 	}
-	unclean, err := dir.begin()
-	if err != nil {
-		return nil, errors.Join(err, ln.Close(), dir.release())
-	}
-	if unclean {
-		log.Warn("the last stop was not clean: records and transactions of its last moments may be torn; see README", "dir", dir.path)
-	}
-	cluster, err := kfake.NewCluster(append(sync,
-		kfake.NumBrokers(1),
-		kfake.ClusterID(dir.format.ClusterID),
-		kfake.DataDir(dir.data()),
-		kfake.DefaultNumPartitions(DefaultPartitions),
-		kfake.AllowAutoTopicCreation(),
-		// Sessions shorter than Kafka's 6 s let a killed member's partitions
-		// move on quickly; they cost nothing on one machine.
-		kfake.GroupMinSessionTimeout(minSession),
-		kfake.BrokerConfigs(brokerConfigs()),
-		kfake.MaxVersions(versions()),
-		kfake.WithLogger(logger{log}),
-		kfake.ListenFn(func(string, string) (net.Listener, error) { return ln, nil }),
-	)...)
-	if err != nil {
-		if !unclean {
-			err = errors.Join(err, dir.end())
-		}
-		return nil, errors.Join(fmt.Errorf("read %s: %w", dir.data(), err), ln.Close(), dir.release())
-	}
-	b := &Broker{cluster: cluster, ln: ln, dir: dir, addr: ln.Addr().String(), unclean: unclean}
-	cluster.ControlKey(int16(kmsg.Metadata), b.createMissing)
-	cluster.ControlKey(int16(kmsg.ListGroups), foldGroupTypes)
-	log.Info("broker ready", "addr", b.addr, "dir", dir.path)
+	b.server = server.New(server.Config{
+		Submit: b.runner.Submit, View: view, Reader: b.store,
+		Metrics: server.NewMetrics(cfg.Registerer), Logger: log,
+	})
+	go func() {
+		defer close(b.served)
+		b.server.Serve(b.tcp)
+	}()
+	log.Info("broker ready", "addr", b.Addr(), "dir", b.dir.path, "took", time.Since(began).Round(time.Millisecond).String())
 	return b, nil
 }
 
-// createMissing creates the topics that a metadata request would create by
-// itself, because only a topic created explicitly is written to the disk at
-// once. kfake runs it between two requests.
-func (b *Broker) createMissing(req kmsg.Request) (kmsg.Response, error, bool) {
-	m := req.(*kmsg.MetadataRequest)
-	if !m.AllowAutoTopicCreation {
-		return nil, nil, false
-	}
-	for _, t := range m.Topics {
-		if t.Topic != nil && b.cluster.TopicInfo(*t.Topic) == nil {
-			// A refused name is refused again by the request itself.
-			_ = b.cluster.CreateTopic(*t.Topic, DefaultPartitions, nil)
-		}
-	}
-	return nil, nil, false
-}
-
 // Addr returns the address clients connect to, with the port in use.
-func (b *Broker) Addr() string { return b.addr }
+func (b *Broker) Addr() string { return b.tcp.Addr().String() }
 
-// Unclean says whether the directory's last broker was not closed: what it had
-// acknowledged in its last moments may be gone.
-func (b *Broker) Unclean() bool { return b.unclean }
+// Unclean says whether records that were acknowledged may be gone: with
+// SyncInterval, after the whole machine went down. It stays so until Settled.
+func (b *Broker) Unclean() bool { return b.lost }
 
-// Settled says that what may be gone has been seen to. Before, a broker that
-// found an unclean stop does not hide it from the next one by closing.
-func (b *Broker) Settled() { b.settled.Store(true) }
+// Settled says that what may be gone has been seen to.
+func (b *Broker) Settled() error { return b.dir.settled() }
+
+// Health says why the broker refuses writes now, or nil. It goes on serving
+// reads.
+func (b *Broker) Health() error { return b.store.Health() }
 
 // DialContext connects a client of this process without going through the
 // network stack; network and address are not looked at. It fits kgo.Dialer.
-func (b *Broker) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
-	return b.ln.dial(ctx)
+func (b *Broker) DialContext(context.Context, string, string) (net.Conn, error) {
+	client, end := server.Pipe(b.tcp.Addr())
+	if err := b.server.ServeConn(end); err != nil {
+		return nil, fmt.Errorf("connect to the embedded broker: %w", err)
+	}
+	return client, nil
 }
 
-// Close ends every connection, writes what is still in memory and gives the
-// directory up: as clean, unless it was Unclean and is not Settled. It may be called twice and then answers the same.
+// Close ends every connection, lets what is decided reach the disk and gives
+// the directory up. It may be called twice and then answers the same.
 func (b *Broker) Close() error {
-	b.closeOnce.Do(func() {
-		b.cluster.Close()
-		errs := []error{b.ln.closeConns()}
-		if !b.unclean || b.settled.Load() {
-			errs = append(errs, b.dir.end())
-		}
-		b.closeErr = errors.Join(append(errs, b.dir.release())...)
-	})
+	b.closeOnce.Do(func() { b.closeErr = b.release() })
 	return b.closeErr
+}
+
+// release gives up what there is of a broker.
+func (b *Broker) release() error {
+	var errs []error
+	if b.tcp != nil {
+		errs = append(errs, b.tcp.Close())
+	}
+	if b.server != nil {
+		<-b.served
+		b.server.Close()
+	}
+	if b.runner != nil {
+		b.runner.Close()
+	}
+	if b.store != nil {
+		errs = append(errs, b.store.Close())
+	}
+	if b.dir != nil {
+		errs = append(errs, b.dir.release())
+	}
+	return errors.Join(errs...)
 }
 
 // HeldError is the error of Open on a directory that another process uses.
 type HeldError = dirlock.HeldError
+
+func listen(addr string) (net.Listener, error) {
+	tcpAddr, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q: %w", addr, err)
+	}
+	if !tcpAddr.IP.IsLoopback() {
+		return nil, fmt.Errorf("listen on %q: the embedded broker has no sign-in and listens on loopback addresses only, such as 127.0.0.1:9092", addr)
+	}
+	tcp, err := net.ListenTCP("tcp", tcpAddr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return tcp, nil
+}
+
+func hostPort(addr net.Addr) (string, int32, error) {
+	host, text, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "", 0, err
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	return host, int32(port), err
+}
+
+// clock is the time of day.
+type clock struct{}
+
+func (clock) Now() time.Time                         { return time.Now() }
+func (clock) After(d time.Duration) <-chan time.Time { return time.After(d) }

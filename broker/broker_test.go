@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func openTest(t testing.TB, cfg Config) *Broker {
@@ -278,51 +276,6 @@ func TestDialAfterClose(t *testing.T) {
 	}
 }
 
-// FuzzFrameCheck holds the check, fed in pieces, against a plain reading of
-// the same bytes.
-func FuzzFrameCheck(f *testing.F) {
-	f.Add(append(frame(3, 1), frame(18, 3, 1, 2, 3)...), byte(3))
-	f.Add([]byte("GET / HTTP/1.1"), byte(1))
-	f.Add(frame(9999, 0), byte(5))
-	f.Fuzz(func(t *testing.T, stream []byte, step byte) {
-		want := plain(stream)
-		var c frameCheck
-		var got error
-		n := int(step%64) + 1
-		for rest := stream; len(rest) > 0 && got == nil; {
-			k := min(n, len(rest))
-			got = c.check(rest[:k])
-			rest = rest[k:]
-		}
-		if (got != nil) != want {
-			t.Fatalf("check says %v, want refusal: %v", got, want)
-		}
-	})
-}
-
-func plain(s []byte) (refused bool) {
-	known := func(key uint16) bool { return kmsg.RequestForKey(int16(key)) != nil }
-	for {
-		if len(s) < 4 {
-			return false
-		}
-		size := binary.BigEndian.Uint32(s)
-		if size < minFrame || size > maxFrame {
-			return true
-		}
-		if len(s) < 8 {
-			return false
-		}
-		if !known(binary.BigEndian.Uint16(s[4:])) {
-			return true
-		}
-		if uint64(len(s)) < 4+uint64(size) {
-			return false
-		}
-		s = s[4+size:]
-	}
-}
-
 func BenchmarkOpenEmpty(b *testing.B) {
 	for b.Loop() {
 		br, err := Open(Config{Dir: b.TempDir()})
@@ -360,40 +313,3 @@ func BenchmarkProduce(b *testing.B) {
 	}
 }
 
-// TestUncleanStop: a broker that was not closed is spoken of until somebody has
-// seen to it.
-func TestUncleanStop(t *testing.T) {
-	dir := t.TempDir()
-	var log bytes.Buffer
-	open := func() *Broker {
-		log.Reset()
-		return openTest(t, Config{Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	}
-	const warning = "the last stop was not clean"
-	b := open()
-	mark := filepath.Join(dir, "broker", runningFile)
-	if _, err := os.Stat(mark); err != nil || strings.Contains(log.String(), warning) {
-		t.Fatalf("first start: mark %v, log %s", err, log.String())
-	}
-	if err := b.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(mark, nil, 0o600); err != nil { // as kill -9 leaves it
-		t.Fatal(err)
-	}
-	for i := range 3 {
-		b = open()
-		if strings.Count(log.String(), warning) != 1 || !b.Unclean() {
-			t.Errorf("start %d after an unclean stop: %s", i, log.String())
-		}
-		if i == 2 {
-			b.Settled()
-		}
-		if err := b.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if open().Unclean() || strings.Contains(log.String(), warning) {
-		t.Errorf("after a clean stop: %s", log.String())
-	}
-}

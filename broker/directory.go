@@ -15,9 +15,9 @@ import (
 
 const (
 	formatFile    = "format.json"
-	runningFile   = "running" // there while a broker runs
+	lostFile      = "lost" // there from a loss of records until it is settled
 	formatVersion = 1
-	engine        = "kfake"
+	engine        = "journal"
 )
 
 // format is the first file written into a new directory: what wrote the rest,
@@ -51,21 +51,26 @@ func openDirectory(path string) (*directory, error) {
 // data is where the engine keeps its own files.
 func (d *directory) data() string { return filepath.Join(d.path, "data") }
 
-// begin leaves the mark of a broker that runs, and tells whether the last one
-// left its own: it was killed.
-func (d *directory) begin() (unclean bool, err error) {
-	name := filepath.Join(d.path, runningFile)
-	if _, err := os.Stat(name); err == nil {
-		return true, nil
+// lost remembers a loss of records until settled, over stops and crashes, and
+// tells whether one is remembered.
+func (d *directory) lost(now bool) (bool, error) {
+	name := filepath.Join(d.path, lostFile)
+	if _, err := os.Stat(name); err == nil || !now {
+		return err == nil, nil
 	}
 	if err := os.WriteFile(name, nil, 0o644); err != nil {
-		return false, fmt.Errorf("mark the directory as in use: %w", err)
+		return false, fmt.Errorf("remember that records are lost: %w", err)
 	}
-	return false, nil
+	return true, nil
 }
 
-// end takes the mark away, once everything is written.
-func (d *directory) end() error { return os.Remove(filepath.Join(d.path, runningFile)) }
+// settled forgets a loss.
+func (d *directory) settled() error {
+	if err := os.Remove(filepath.Join(d.path, lostFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
 
 func (d *directory) release() error { return d.lock.Release() }
 
@@ -108,8 +113,16 @@ func writeFormat(name string) (format, error) {
 	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return format{}, fmt.Errorf("write format: %w", err)
 	}
-	if err := os.Rename(tmp.Name(), name); err != nil {
+	if err := errors.Join(os.Rename(tmp.Name(), name), syncDir(filepath.Dir(name))); err != nil {
 		return format{}, fmt.Errorf("write format: %w", err)
 	}
 	return f, nil
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

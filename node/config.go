@@ -41,7 +41,7 @@ type Config struct {
 	Database     string    `yaml:"database" doc:"URL of the order database (serve), PostgreSQL 15 or later: needed by the roles api, relais, suivi and audit. Not through a pooler that gives each transaction another session, such as PgBouncer in transaction mode: locks belong to a session. up keeps it in commandes.db of data_dir."`
 	AdoptCluster string    `yaml:"adopt_cluster" doc:"Id of the Kafka cluster that replaces the one the order database belongs to (serve). Without it another cluster is refused; what was sent to the former one is not sent again, and timelines begin anew."`
 	Roles        []string  `yaml:"roles" doc:"What this instance runs: api, relais, anomalies, stock, paiement, facturation, notification, suivi, connect, audit; and expedition, which runs only when it is named. Empty: all but expedition."`
-	Sync         string    `yaml:"sync" doc:"When the embedded broker forces records to the disk: commit (before each acknowledgement) or interval (left to the operating system)."`
+	Sync         string    `yaml:"sync" doc:"When the embedded broker forces records to the disk: commit (before each acknowledgement, many at a time) or interval (every second: a power cut may take the last one)."`
 	Catalogue    string    `yaml:"catalogue" doc:"File of products and stock to load at start, JSON or CSV."`
 	LogFormat    string    `yaml:"log_format" doc:"text or json."`
 	LogLevel     string    `yaml:"log_level" doc:"debug, info, warn or error."`
@@ -119,7 +119,7 @@ func Default() Config {
 		HTTP:      "127.0.0.1:8080",
 		Kafka:     "127.0.0.1:9092",
 		Connect:   "127.0.0.1:8083",
-		Sync:      string(broker.SyncInterval),
+		Sync:      string(broker.SyncCommit),
 		LogFormat: "text",
 		LogLevel:  "info",
 		Anomalies: Anomalies{

@@ -239,7 +239,7 @@ func (n *Node) closeDir(context.Context) error {
 }
 
 func (n *Node) openBroker(context.Context) (err error) {
-	n.broker, err = broker.Open(broker.Config{Dir: n.cfg.DataDir, Addr: n.cfg.Kafka, Sync: broker.Sync(n.cfg.Sync), Logger: n.log})
+	n.broker, err = broker.Open(broker.Config{Dir: n.cfg.DataDir, Addr: n.cfg.Kafka, Sync: broker.Sync(n.cfg.Sync), Registerer: n.registry, Logger: n.log})
 	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) {
 		return web.ListenError(err, n.cfg.Kafka, "--kafka")
 	}
@@ -248,7 +248,7 @@ func (n *Node) openBroker(context.Context) (err error) {
 	}
 	n.kafka.Brokers, n.kafka.Dial = []string{n.broker.Addr()}, n.broker.DialContext
 	if !n.cfg.needsDatabase() {
-		n.broker.Settled() // there is nothing to send again
+		return n.broker.Settled() // there is nothing to send again
 	}
 	return nil
 }
@@ -501,6 +501,12 @@ func (n *Node) checks() []web.Check {
 	}
 	for i := range checks {
 		checks[i].Dispensable = n.cfg.HasRole("api")
+	}
+	if n.embedded {
+		// It refuses writes and goes on serving reads.
+		check := started("broker", func() bool { return n.broker != nil }, func(context.Context) error { return n.broker.Health() })
+		check.Dispensable = n.cfg.HasRole("api")
+		checks = append(checks, check)
 	}
 	if n.cfg.HasRole("audit") {
 		// The work goes on without it.

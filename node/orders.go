@@ -24,9 +24,9 @@ const (
 	sentKept = 24 * time.Hour
 	// pruneEvery is how often what is kept for a while is looked through.
 	pruneEvery = time.Minute
-	// resent is how much of what was sent last before a crash of the embedded
-	// broker is sent again: more than an operating system keeps to itself (35 s on
-	// Linux).
+	// resent is how much of what was sent last before a power cut is sent again,
+	// when the embedded broker syncs in intervals: more than an operating system
+	// keeps to itself (35 s on Linux).
 	resent = time.Minute
 )
 
@@ -76,8 +76,10 @@ func (n *Node) openDatabase(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("order database: %w", err)
 	}
-	n.broker.Settled()
-	n.log.Info("the broker was not closed: the last messages are sent again", "messages", count)
+	if err := n.broker.Settled(); err != nil {
+		return err
+	}
+	n.log.Info("the broker may have lost records: the last messages are sent again", "messages", count)
 	return nil
 }
 

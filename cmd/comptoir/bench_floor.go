@@ -57,7 +57,6 @@ func (a *app) benchFloor(ctx context.Context, dir, sync, prefix string) (err err
 			return err
 		}
 		defer func() { err = errors.Join(err, b.Close()) }()
-		b.Settled()
 		cfg.Kafka = kclient.Config{Brokers: []string{b.Addr()}, Dial: b.DialContext}
 		cfg.ReplicationFactor, cfg.KeepRepartitioned = 1, true // as the embedded shop has it
 	}

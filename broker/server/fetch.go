@@ -1,0 +1,187 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/comptoir/comptoir/broker/core"
+)
+
+// readCommitted is the isolation level that hides open and aborted transactions.
+const readCommitted = 1
+
+// fetch answers with records, as soon as there are enough, or when the time that
+// the client waits at most is over. Sessions are not kept (KIP-227): every
+// answer says that there is none, and clients ask for all partitions each time.
+func (s *Server) fetch(ctx context.Context, req *kmsg.FetchRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.FetchResponse)
+	if req.SessionID != 0 || req.SessionEpoch > 0 {
+		resp.ErrorCode = kerr.FetchSessionIDNotFound.Code
+		return resp
+	}
+	deadline := time.NewTimer(time.Duration(max(0, req.MaxWaitMillis)) * time.Millisecond)
+	defer deadline.Stop()
+	f := s.newFetch(req)
+	// The first look is without a watch: most fetches find something.
+	if f.read(resp) {
+		return resp
+	}
+	watch := core.Watch(f.logs)
+	defer watch.Stop()
+	for {
+		if f.read(resp) {
+			return resp
+		}
+		select {
+		case <-watch.C:
+		case <-deadline.C:
+			return resp
+		case <-ctx.Done():
+			return resp
+		}
+	}
+}
+
+// fetching is a fetch request with its partitions found.
+type fetching struct {
+	server *Server
+	req    *kmsg.FetchRequest
+	parts  []fetchPart
+	logs   []*core.Log
+}
+
+type fetchPart struct {
+	topic, index int // in the request
+	log          *core.Log
+	name         string
+	code         int16 // why it cannot be read
+}
+
+func (s *Server) newFetch(req *kmsg.FetchRequest) *fetching {
+	f := &fetching{server: s, req: req}
+	for ti, t := range req.Topics {
+		found, missing := s.topic(t.Topic, t.TopicID, req.Version >= 13)
+		for pi, p := range t.Partitions {
+			part := fetchPart{topic: ti, index: pi, code: missing}
+			if found != nil {
+				if p.Partition < 0 || int(p.Partition) >= len(found.Partitions) {
+					part.code = kerr.UnknownTopicOrPartition.Code
+				} else {
+					part.log = found.Partitions[p.Partition]
+					f.logs = append(f.logs, part.log)
+				}
+			}
+			f.parts = append(f.parts, part)
+		}
+	}
+	return f
+}
+
+// topic finds a topic by name or, if byID, by id; else it returns a code.
+func (s *Server) topic(name string, id [16]byte, byID bool) (*core.ViewTopic, int16) {
+	if byID {
+		if t, ok := s.cfg.View.TopicByID(id); ok {
+			return t, 0
+		}
+		return nil, kerr.UnknownTopicID.Code
+	}
+	if t, ok := s.cfg.View.Topic(name); ok {
+		return t, 0
+	}
+	return nil, kerr.UnknownTopicOrPartition.Code
+}
+
+// read fills resp with what there is now. It reports whether that is enough to
+// answer.
+func (f *fetching) read(resp *kmsg.FetchResponse) bool {
+	resp.Topics = resp.Topics[:0]
+	left := min(int(f.req.MaxBytes), f.server.cfg.Limits.Fetch)
+	if f.req.Version < 3 {
+		left = f.server.cfg.Limits.Fetch
+	}
+	enough := len(f.parts) == 0
+	got := 0
+	at := -1
+	for _, part := range f.parts {
+		t := f.req.Topics[part.topic]
+		if part.topic != at {
+			at = part.topic
+			rt := kmsg.NewFetchResponseTopic()
+			rt.Topic, rt.TopicID = t.Topic, t.TopicID
+			rt.Partitions = make([]kmsg.FetchResponseTopicPartition, 0, len(t.Partitions))
+			resp.Topics = append(resp.Topics, rt)
+		}
+		rt := &resp.Topics[len(resp.Topics)-1]
+		rp := f.partition(part, t.Partitions[part.index], left, got == 0)
+		got += len(rp.RecordBatches)
+		left -= len(rp.RecordBatches)
+		enough = enough || rp.ErrorCode != 0
+		rt.Partitions = append(rt.Partitions, rp)
+	}
+	return enough || got > 0 && got >= int(f.req.MinBytes) || f.req.MinBytes <= 0
+}
+
+// partition reads one partition: at most left bytes, or if it is the first to
+// have any, one batch at least, so that a client gets on.
+func (f *fetching) partition(part fetchPart, p kmsg.FetchRequestTopicPartition, left int, first bool) kmsg.FetchResponseTopicPartition {
+	rp := kmsg.NewFetchResponseTopicPartition()
+	rp.Partition = p.Partition
+	rp.HighWatermark, rp.LastStableOffset, rp.LogStartOffset = -1, -1, -1
+	rp.RecordBatches = []byte{}
+	if part.log == nil {
+		rp.ErrorCode = part.code
+		return rp
+	}
+	state := part.log.State()
+	if rp.ErrorCode = epochError(p.CurrentLeaderEpoch, state.Epoch); rp.ErrorCode != 0 {
+		return rp
+	}
+	rp.HighWatermark, rp.LastStableOffset, rp.LogStartOffset = state.End, state.Stable, state.Start
+	below := state.End
+	if f.req.IsolationLevel == readCommitted {
+		below = state.Stable
+		rp.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
+	}
+	if p.FetchOffset < state.Start || p.FetchOffset > state.End {
+		rp.ErrorCode = kerr.OffsetOutOfRange.Code
+		return rp
+	}
+	n := min(left, int(p.PartitionMaxBytes))
+	if p.FetchOffset >= below || n <= 0 && !first {
+		return rp
+	}
+	b, err := f.server.cfg.Reader.Read(part.log.ID, p.FetchOffset, below, max(n, 1), nil)
+	if err == nil && !first && len(b) > left {
+		b = nil // a batch larger than what is left: the next fetch begins with it
+	}
+	if err == nil && len(b) > 0 && f.req.IsolationLevel == readCommitted && state.Aborted {
+		rp.AbortedTransactions, err = f.server.aborted(part.log.ID, p.FetchOffset, b)
+	}
+	if err != nil {
+		// A partition that was deleted meanwhile reads as missing data.
+		f.server.log.Error("broker cannot read records", "partition", part.log.ID, "offset", p.FetchOffset, "err", err)
+		rp.ErrorCode = storageError
+		rp.RecordBatches = []byte{}
+		return rp
+	}
+	if b != nil {
+		rp.RecordBatches = b
+	}
+	return rp
+}
+
+// epochError holds the leader epoch that a client knows against ours (KIP-320);
+// -1 is a client that does not look.
+func epochError(client, ours int32) int16 {
+	switch {
+	case client < 0 || client == ours:
+		return 0
+	case client < ours:
+		return kerr.FencedLeaderEpoch.Code
+	default:
+		return kerr.UnknownLeaderEpoch.Code
+	}
+}

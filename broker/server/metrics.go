@@ -1,0 +1,72 @@
+package server
+
+import (
+	"slices"
+	"time"
+
+	"maps"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Metrics counts what a server does. It is safe for concurrent use.
+type Metrics struct {
+	connections prometheus.Gauge
+	ended       *prometheus.CounterVec
+	requests    *prometheus.CounterVec
+	seconds     *prometheus.HistogramVec
+	panics      prometheus.Counter
+
+	// By key, so that a request needs no lookup by text.
+	started map[int16]prometheus.Counter
+	took    map[int16]prometheus.Observer
+}
+
+// NewMetrics registers the metrics of a server, each label at 0.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "comptoir_broker_connections", Help: "Open connections of clients.",
+		}),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "comptoir_broker_connections_ended_total", Help: "Connections that the broker ended: bad_request, slow, too_many.",
+		}, []string{"reason"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "comptoir_broker_requests_total", Help: "Requests of the protocol, by their API.",
+		}, []string{"api"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "comptoir_broker_request_seconds", Help: "Time from a request's last byte to its answer, waiting included, by API.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
+		}, []string{"api"}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "comptoir_broker_panics_total", Help: "Requests that made the broker panic; each ended one connection.",
+		}),
+		started: map[int16]prometheus.Counter{},
+		took:    map[int16]prometheus.Observer{},
+	}
+	for _, reason := range []string{"bad_request", "slow", "too_many"} {
+		m.ended.WithLabelValues(reason)
+	}
+	for _, key := range slices.Sorted(maps.Keys(versions)) {
+		name := kmsg.NameForKey(key)
+		m.started[key] = m.requests.WithLabelValues(name)
+		m.took[key] = m.seconds.WithLabelValues(name)
+	}
+	if reg != nil {
+		reg.MustRegister(m.connections, m.ended, m.requests, m.seconds, m.panics)
+	}
+	return m
+}
+
+func (m *Metrics) began(key int16) {
+	if c, ok := m.started[key]; ok {
+		c.Inc()
+	}
+}
+
+func (m *Metrics) answered(key int16, took time.Duration) {
+	if o, ok := m.took[key]; ok {
+		o.Observe(took.Seconds())
+	}
+}

@@ -1,0 +1,156 @@
+package server
+
+import (
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/comptoir/comptoir/broker/batch"
+	"github.com/comptoir/comptoir/broker/core"
+)
+
+// Special timestamps of ListOffsets.
+const (
+	latest        = -1
+	earliest      = -2
+	maxTimestamp  = -3
+	earliestLocal = -4
+)
+
+func (s *Server) listOffsets(req *kmsg.ListOffsetsRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+	for _, t := range req.Topics {
+		rt := kmsg.NewListOffsetsResponseTopic()
+		rt.Topic = t.Topic
+		found, missing := s.topic(t.Topic, [16]byte{}, false)
+		for _, p := range t.Partitions {
+			rp := kmsg.NewListOffsetsResponseTopicPartition()
+			rp.Partition, rp.Timestamp, rp.Offset, rp.LeaderEpoch = p.Partition, -1, -1, -1
+			switch {
+			case found == nil:
+				rp.ErrorCode = missing
+			case p.Partition < 0 || int(p.Partition) >= len(found.Partitions):
+				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
+			default:
+				s.listOffset(found.Partitions[p.Partition], req.IsolationLevel, p, &rp)
+			}
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp
+}
+
+func (s *Server) listOffset(l *core.Log, isolation int8, p kmsg.ListOffsetsRequestTopicPartition, rp *kmsg.ListOffsetsResponseTopicPartition) {
+	state := l.State()
+	if rp.ErrorCode = epochError(p.CurrentLeaderEpoch, state.Epoch); rp.ErrorCode != 0 {
+		return
+	}
+	below := state.End
+	if isolation == readCommitted {
+		below = state.Stable
+	}
+	switch p.Timestamp {
+	case latest:
+		rp.Offset = below
+		rp.LeaderEpoch = epochOf(state.Epochs, below)
+	case earliest, earliestLocal:
+		rp.Offset = state.Start
+		rp.LeaderEpoch = epochOf(state.Epochs, state.Start)
+	default:
+		if p.Timestamp < earliestLocal {
+			rp.ErrorCode = kerr.UnsupportedVersion.Code
+			return
+		}
+		at, offset, err := s.byTime(l, p.Timestamp, state.Start, below)
+		if err != nil {
+			s.log.Error("broker cannot read records", "partition", l.ID, "err", err)
+			rp.ErrorCode = storageError
+			return
+		}
+		if rp.Timestamp, rp.Offset = at, offset; offset >= 0 {
+			rp.LeaderEpoch = epochOf(state.Epochs, offset)
+		}
+	}
+}
+
+// byTime returns time and offset of the first record that is not older than ms,
+// or of the newest for maxTimestamp; -1 for none.
+func (s *Server) byTime(l *core.Log, ms, start, below int64) (at, offset int64, err error) {
+	_, b, ok, err := s.cfg.Reader.OffsetFor(l.ID, ms, below)
+	if err != nil || !ok {
+		return -1, -1, err
+	}
+	h, err := batch.Parse(b)
+	if err != nil {
+		return -1, -1, err
+	}
+	if ms == maxTimestamp {
+		ms = h.MaxTimestamp
+	}
+	at, offset = -1, -1
+	err = batch.Records(b[:h.Size], h, func(r batch.Record) bool {
+		if r.Timestamp >= ms && r.Offset >= start {
+			at, offset = r.Timestamp, r.Offset
+		}
+		return offset < 0
+	})
+	return at, offset, err
+}
+
+// epochOf returns the leader epoch that an offset belongs to.
+func epochOf(epochs []core.EpochStart, offset int64) int32 {
+	for i := len(epochs) - 1; i >= 0; i-- {
+		if epochs[i].Offset <= offset {
+			return epochs[i].Epoch
+		}
+	}
+	return -1
+}
+
+// offsetForLeaderEpoch says where an epoch ends, so that a client that has read
+// beyond it learns that it has read what a crash took back (KIP-320).
+func (s *Server) offsetForLeaderEpoch(req *kmsg.OffsetForLeaderEpochRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+	for _, t := range req.Topics {
+		rt := kmsg.NewOffsetForLeaderEpochResponseTopic()
+		rt.Topic = t.Topic
+		found, missing := s.topic(t.Topic, [16]byte{}, false)
+		for _, p := range t.Partitions {
+			rp := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+			rp.Partition, rp.LeaderEpoch, rp.EndOffset = p.Partition, -1, -1
+			switch {
+			case found == nil:
+				rp.ErrorCode = missing
+			case p.Partition < 0 || int(p.Partition) >= len(found.Partitions):
+				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
+			default:
+				state := found.Partitions[p.Partition].State()
+				if rp.ErrorCode = epochError(p.CurrentLeaderEpoch, state.Epoch); rp.ErrorCode == 0 {
+					rp.LeaderEpoch, rp.EndOffset = endOf(state, p.LeaderEpoch)
+				}
+			}
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp
+}
+
+// endOf returns the newest epoch that is not newer than asked, and the offset
+// after its last record; -1 and -1 if there is none.
+func endOf(state core.LogState, asked int32) (int32, int64) {
+	if asked == state.Epoch {
+		return asked, state.End
+	}
+	if asked > state.Epoch || asked < 0 {
+		return -1, -1
+	}
+	end := state.End
+	for i := len(state.Epochs) - 1; i >= 0; i-- {
+		if e := state.Epochs[i]; e.Epoch <= asked {
+			return e.Epoch, end
+		}
+		end = state.Epochs[i].Offset
+	}
+	return asked, max(state.Start, end)
+}

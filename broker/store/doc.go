@@ -1,2 +1,0 @@
-// Package store is the broker's directory.
-package store

@@ -1,0 +1,186 @@
+package store
+
+import (
+	"strings"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// indexFS is the file system that Pebble sees. It keeps three rules that Pebble
+// does not know of.
+//
+// Before a table is begun, all that is in the journal is synced: a table may
+// hold what any frame up to now said, and must not survive a frame that a power
+// cut takes.
+//
+// Before a marker is made, which names the manifest that counts, the directory is
+// synced, so that the marker is not there without the manifest.
+//
+// After the first failed write nothing more is written. Pebble repeats a failed
+// flush at once and for ever, and could not tell what of its manifest stands on
+// the disk. So who wants to write after that waits until the index is closed,
+// and then fails.
+type indexFS struct {
+	vfs.FS
+	dir    string
+	before func() error // syncs the journal
+	failed func(error)  // told of the first failure
+
+	mu      sync.Mutex
+	err     error
+	broken  chan struct{} // closed at the first failure
+	closing chan struct{}
+}
+
+func newIndexFS(fs vfs.FS, dir string, before func() error, failed func(error)) *indexFS {
+	return &indexFS{FS: fs, dir: dir, before: before, failed: failed, broken: make(chan struct{}), closing: make(chan struct{})}
+}
+
+// check is called with the result of every change.
+func (fs *indexFS) check(err error) error {
+	if err == nil {
+		return nil
+	}
+	fs.mu.Lock()
+	first := fs.err == nil
+	if first {
+		fs.err = err
+	}
+	fs.mu.Unlock()
+	if first {
+		fs.failed(err)
+		close(fs.broken)
+	}
+	return err
+}
+
+// failure is the first failure, or nil.
+func (fs *indexFS) failure() error {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.err
+}
+
+// ready is called before every change.
+func (fs *indexFS) ready() error {
+	err := fs.failure()
+	if err != nil {
+		<-fs.closing
+	}
+	return err
+}
+
+// release lets those fail who wait. It is called once, before Pebble is closed.
+func (fs *indexFS) release() { close(fs.closing) }
+
+func (fs *indexFS) own(name string) bool {
+	return name == fs.dir || fs.PathDir(name) == fs.dir
+}
+
+func (fs *indexFS) Unwrap() vfs.FS { return fs.FS }
+
+func (fs *indexFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if !fs.own(name) { // a checkpoint's
+		return fs.FS.Create(name, category)
+	}
+	if err := fs.ready(); err != nil {
+		return nil, err
+	}
+	if strings.HasSuffix(name, ".sst") {
+		if err := fs.before(); err != nil {
+			return nil, fs.check(err)
+		}
+	}
+	if strings.HasPrefix(fs.PathBase(name), "marker.") {
+		if err := syncDir(fs.FS, fs.dir); err != nil {
+			return nil, fs.check(err)
+		}
+	}
+	f, err := fs.FS.Create(name, category)
+	if err != nil {
+		return nil, fs.check(err)
+	}
+	return &indexFile{f, fs}, nil
+}
+
+func (fs *indexFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := fs.FS.OpenReadWrite(name, category, opts...)
+	if err != nil || !fs.own(name) {
+		return f, err
+	}
+	return &indexFile{f, fs}, nil
+}
+
+func (fs *indexFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := fs.ready(); err != nil {
+		return nil, err
+	}
+	f, err := fs.FS.ReuseForWrite(oldname, newname, category)
+	if err != nil {
+		return nil, fs.check(err)
+	}
+	return &indexFile{f, fs}, nil
+}
+
+func (fs *indexFS) OpenDir(name string) (vfs.File, error) {
+	f, err := fs.FS.OpenDir(name)
+	if err != nil || !fs.own(name) {
+		return f, err
+	}
+	return &indexFile{f, fs}, nil
+}
+
+func (fs *indexFS) Rename(oldname, newname string) error {
+	if !fs.own(newname) {
+		return fs.FS.Rename(oldname, newname)
+	}
+	if err := fs.ready(); err != nil {
+		return err
+	}
+	return fs.check(fs.FS.Rename(oldname, newname))
+}
+
+// indexFile is a file of the index, or its directory.
+type indexFile struct {
+	vfs.File
+	fs *indexFS
+}
+
+func (f *indexFile) Write(b []byte) (int, error) {
+	if err := f.fs.ready(); err != nil {
+		return 0, err
+	}
+	n, err := f.File.Write(b)
+	return n, f.fs.check(err)
+}
+
+func (f *indexFile) WriteAt(b []byte, at int64) (int, error) {
+	if err := f.fs.ready(); err != nil {
+		return 0, err
+	}
+	n, err := f.File.WriteAt(b, at)
+	return n, f.fs.check(err)
+}
+
+func (f *indexFile) Sync() error {
+	if err := f.fs.ready(); err != nil {
+		return err
+	}
+	return f.fs.check(f.File.Sync())
+}
+
+func (f *indexFile) SyncData() error {
+	if err := f.fs.ready(); err != nil {
+		return err
+	}
+	return f.fs.check(f.File.SyncData())
+}
+
+func (f *indexFile) SyncTo(length int64) (bool, error) {
+	if err := f.fs.ready(); err != nil {
+		return false, err
+	}
+	full, err := f.File.SyncTo(length)
+	return full, f.fs.check(err)
+}
