@@ -26,6 +26,9 @@ const (
 	codecSnappy
 	codecLZ4
 	codecZstd
+
+	// LastCodec is the largest number of a codec.
+	LastCodec = codecZstd
 )
 
 func decompress(b []byte, codec int) ([]byte, error) {

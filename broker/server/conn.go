@@ -140,7 +140,17 @@ func (c *conn) take(ctx context.Context, frame []byte, h held) error {
 		return c.produce(ctx, s, p)
 	}
 	s.answer = make(chan kmsg.Response, 1)
-	return c.submit(ctx, s, req)
+	return c.submit(ctx, s, c.request(s, req))
+}
+
+// request is a request for the core.
+func (c *conn) request(s *slot, req kmsg.Request) *core.Request {
+	return &core.Request{
+		Client:  core.Client{ID: s.header.clientID, Host: c.host},
+		Body:    req,
+		Answer:  func(resp kmsg.Response) { s.answer <- resp },
+		Dropped: func() { _ = c.nc.Close() },
+	}
 }
 
 func (c *conn) decode(req kmsg.Request, body []byte) error {
@@ -173,18 +183,12 @@ func (c *conn) reading(req kmsg.Request) func(context.Context) kmsg.Response {
 }
 
 // submit hands a request to the core and waits in line for its answer.
-func (c *conn) submit(ctx context.Context, s *slot, req kmsg.Request) error {
+func (c *conn) submit(ctx context.Context, s *slot, r *core.Request) error {
 	// In line first: the core may answer at once.
 	if s.answer != nil {
 		if err := c.put(ctx, s); err != nil {
 			return err
 		}
-	}
-	r := &core.Request{
-		Client:  core.Client{ID: s.header.clientID, Host: c.host},
-		Body:    req,
-		Answer:  func(resp kmsg.Response) { s.answer <- resp },
-		Dropped: func() { _ = c.nc.Close() },
 	}
 	return c.server.cfg.Submit(ctx, r)
 }

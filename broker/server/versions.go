@@ -14,16 +14,45 @@ type span struct{ least, max int16 }
 // versions is what is answered, and so what is announced. Fetch sessions,
 // KIP-848 groups, quotas, ACLs and SASL are not.
 var versions = map[int16]span{
-	int16(kmsg.Produce):              {3, 13},
-	int16(kmsg.Fetch):                {4, 17},
-	int16(kmsg.ListOffsets):          {1, 8},
-	int16(kmsg.Metadata):             {0, 13},
-	int16(kmsg.ApiVersions):          {0, 4},
-	int16(kmsg.CreateTopics):         {2, 7},
-	int16(kmsg.OffsetForLeaderEpoch): {2, 4},
+	int16(kmsg.Produce):                    {3, 13},
+	int16(kmsg.Fetch):                      {4, 17},
+	int16(kmsg.ListOffsets):                {1, 8},
+	int16(kmsg.Metadata):                   {0, 13},
+	int16(kmsg.ApiVersions):                {0, 4},
+	int16(kmsg.CreateTopics):               {2, 7},
+	int16(kmsg.DeleteTopics):               {1, 6},
+	int16(kmsg.DeleteRecords):              {0, 2},
+	int16(kmsg.InitProducerID):             {0, 5},
+	int16(kmsg.OffsetForLeaderEpoch):       {2, 4},
+	int16(kmsg.AddPartitionsToTxn):         {0, 5},
+	int16(kmsg.AddOffsetsToTxn):            {0, 4},
+	int16(kmsg.EndTxn):                     {0, 5},
+	int16(kmsg.WriteTxnMarkers):            {1, 2},
+	int16(kmsg.TxnOffsetCommit):            {0, 5},
+	int16(kmsg.DescribeConfigs):            {1, 4},
+	int16(kmsg.AlterConfigs):               {0, 2},
+	int16(kmsg.DescribeLogDirs):            {1, 4},
+	int16(kmsg.CreatePartitions):           {0, 3},
+	int16(kmsg.ElectLeaders):               {0, 2},
+	int16(kmsg.IncrementalAlterConfigs):    {0, 1},
+	int16(kmsg.AlterPartitionAssignments):  {0, 0},
+	int16(kmsg.ListPartitionReassignments): {0, 0},
+	int16(kmsg.DescribeCluster):            {0, 1},
+	int16(kmsg.DescribeProducers):          {0, 0},
+	int16(kmsg.DescribeTransactions):       {0, 0},
+	int16(kmsg.ListTransactions):           {0, 1},
+	int16(kmsg.ListConfigResources):        {0, 1},
+	int16(kmsg.DescribeTopicPartitions):    {0, 0},
 }
 
-// announcedFrom is the least version announced of produce: clients of librdkafka
+// transactionVersion is the protocol of transactions: with 2 a produce takes its
+// partition into the transaction, and each end raises the epoch (KIP-890).
+const (
+	transactionFeature = "transaction.version"
+	transactionVersion = 2
+)
+
+// announcedProduce is the least version announced of produce: clients of librdkafka
 // look for old ones, and never use them (KAFKA-18659).
 const announcedProduce = 0
 
@@ -42,6 +71,15 @@ func apiVersions(version int16, unsupported bool) kmsg.Response {
 		k := kmsg.NewApiVersionsResponseApiKey()
 		k.ApiKey, k.MinVersion, k.MaxVersion = key, v.least, v.max
 		resp.ApiKeys = append(resp.ApiKeys, k)
+	}
+	if version >= 3 {
+		can := kmsg.NewApiVersionsResponseSupportedFeature()
+		can.Name, can.MaxVersion = transactionFeature, transactionVersion
+		is := kmsg.NewApiVersionsResponseFinalizedFeature()
+		is.Name, is.MinVersionLevel, is.MaxVersionLevel = transactionFeature, transactionVersion, transactionVersion
+		resp.SupportedFeatures = append(resp.SupportedFeatures, can)
+		resp.FinalizedFeatures = append(resp.FinalizedFeatures, is)
+		resp.FinalizedFeaturesEpoch = 1
 	}
 	return resp
 }
