@@ -2,6 +2,7 @@ package core
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/comptoir/comptoir/broker/store"
@@ -26,7 +27,7 @@ type AbortedTransaction struct {
 }
 
 // errEnough ends a scan.
-var errEnough = fmt.Errorf("enough")
+var errEnough = errors.New("enough")
 
 // Aborted returns the aborted transactions that have records or their marker
 // from from on and records below below. It is safe for concurrent use.
@@ -49,7 +50,7 @@ func Aborted(r Ranger, p store.Partition, from, below int64) ([]AbortedTransacti
 		}
 		return nil
 	})
-	if err == errEnough {
+	if errors.Is(err, errEnough) {
 		err = nil
 	}
 	return all, err

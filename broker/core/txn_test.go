@@ -1,0 +1,319 @@
+package core
+
+import (
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// batchOf is a batch of one record.
+func (r *txnRig) batchOf(by incarnation, seq int32, transactional bool, value string) sent {
+	return sent{by: by, seq: seq, n: 1, transactional: transactional, time: r.now.UnixMilli(), value: []byte(value)}
+}
+
+func TestIdempotentProduce(t *testing.T) {
+	r := newTxnRig(t)
+	r.topic("t", 1)
+	by := r.init("", nobody, nil)
+	put := func(seq, n int32, epoch int16, want *kerr.Error) int64 {
+		t.Helper()
+		b := r.batchOf(incarnation{by.producer, epoch}, seq, false, "v")
+		b.n = int(n)
+		return r.produce(9, "", "t", 0, b, want)
+	}
+	if at := put(0, 3, 0, nil); at != 0 {
+		t.Errorf("first batch at %d", at)
+	}
+	if at := put(3, 2, 0, nil); at != 3 {
+		t.Errorf("second batch at %d", at)
+	}
+	for range 2 {
+		if at := put(0, 3, 0, nil); at != 0 {
+			t.Errorf("repetition of the first batch at %d", at)
+		}
+		r.load(true, false)
+	}
+	put(0, 2, 0, kerr.OutOfOrderSequenceNumber) // not the same batch
+	put(6, 1, 0, kerr.OutOfOrderSequenceNumber) // a gap
+	put(5, 1, 1, kerr.OutOfOrderSequenceNumber) // a new epoch begins at 0
+	for i := range int32(4) {
+		put(5+i, 1, 0, nil)
+	}
+	if at := put(3, 2, 0, nil); at != 3 {
+		t.Errorf("repetition of the fifth batch from the end at %d", at)
+	}
+	put(0, 3, 0, kerr.OutOfOrderSequenceNumber) // six back
+	if at := put(0, 1, 1, nil); at != 9 {
+		t.Errorf("a new epoch at %d", at)
+	}
+	put(9, 1, 0, kerr.InvalidProducerEpoch)
+	r.load(true, false)
+	put(9, 1, 0, kerr.InvalidProducerEpoch)
+	put(1, 1, 1, nil)
+
+	// Who is not known may go on at any number, and the numbers wrap.
+	by.producer = 4711
+	put(math.MaxInt32-1, 1, 0, nil)
+	put(math.MaxInt32, 2, 0, nil)
+	put(1, 1, 0, nil)
+	put(3, 1, 0, kerr.OutOfOrderSequenceNumber)
+	if at := put(math.MaxInt32, 2, 0, nil); at != 12 {
+		t.Errorf("repetition over the wrap at %d", at)
+	}
+
+	// After a day without a batch it is forgotten.
+	r.pass(producerExpiry)
+	r.settle()
+	put(30, 1, 0, nil)
+}
+
+func TestProduceRefusals(t *testing.T) {
+	r := newTxnRig(t)
+	r.topic("t", 1)
+	r.topic("small", 1, "max.message.bytes", "100")
+	r.topic("stamped", 1, "message.timestamp.type", "LogAppendTime")
+	plain := sent{by: nobody, seq: -1, n: 1, time: r.now.UnixMilli(), value: []byte("v")}
+	with := func(change func(*sent)) []byte {
+		b := plain
+		change(&b)
+		return b.encode()
+	}
+	edit := func(at int, v byte) []byte {
+		b := plain.encode()
+		b[at] = v
+		return b
+	}
+	for _, c := range []struct {
+		name    string
+		topic   string
+		version int16
+		acks    int16
+		id      string
+		records []byte
+		want    *kerr.Error
+	}{
+		{name: "good", records: plain.encode()},
+		{name: "no topic", topic: "none", records: plain.encode(), want: kerr.UnknownTopicOrPartition},
+		{name: "acks", acks: 2, records: plain.encode(), want: kerr.InvalidRequiredAcks},
+		{name: "nothing", want: kerr.InvalidRecord},
+		{name: "two batches", records: append(plain.encode(), plain.encode()...), want: kerr.InvalidRecord},
+		{name: "broken off", records: plain.encode()[:70], want: kerr.InvalidRecord},
+		{name: "old version", records: edit(16, 1), want: kerr.InvalidRecord},
+		{name: "no version", records: edit(16, 9), want: kerr.CorruptMessage},
+		{name: "length", records: edit(11, 3), want: kerr.CorruptMessage},
+		{name: "base offset", records: edit(7, 3), want: kerr.InvalidRecord},
+		{name: "control", records: edit(22, 0x20), want: kerr.InvalidRecord},
+		{name: "append time", records: edit(22, 0x08), want: kerr.InvalidTimestamp},
+		{name: "codec", records: edit(22, 0x05), want: kerr.InvalidRecord},
+		{name: "zstd too early", version: 6, records: edit(22, 0x04), want: kerr.UnsupportedCompressionType},
+		{name: "too large", topic: "small", records: with(func(b *sent) { b.value = make([]byte, 100) }), want: kerr.MessageTooLarge},
+		{name: "future", records: with(func(b *sent) { b.time += time.Hour.Milliseconds() + 1 }), want: kerr.InvalidTimestamp},
+		{name: "not quite future", records: with(func(b *sent) { b.time += time.Hour.Milliseconds() })},
+		{name: "future, but stamped", topic: "stamped", records: with(func(b *sent) { b.time += 2 * time.Hour.Milliseconds() })},
+		{name: "transaction without id", records: with(func(b *sent) { b.by, b.seq, b.transactional = incarnation{1, 0}, 0, true }), want: kerr.TransactionalIDAuthorizationFailed},
+		{name: "transaction of an unknown id", id: "x", records: with(func(b *sent) { b.by, b.seq, b.transactional = incarnation{1, 0}, 0, true }), want: kerr.InvalidProducerIDMapping},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.topic == "" {
+				c.topic = "t"
+			}
+			if c.version == 0 {
+				c.version = 9
+			}
+			if c.acks == 0 {
+				c.acks = -1
+			}
+			req := produceRequest(c.version, c.id, c.topic, 0, c.records)
+			req.Acks = c.acks
+			got := do[*kmsg.ProduceResponse](r, req).Topics[0].Partitions[0]
+			r.want("produce", got.ErrorCode, c.want)
+			if stamped := c.topic == "stamped"; stamped != (got.LogAppendTime == r.now.UnixMilli()) {
+				t.Errorf("append time %d", got.LogAppendTime)
+			}
+			if c.want != nil && got.BaseOffset != -1 {
+				t.Errorf("refused, at %d", got.BaseOffset)
+			}
+		})
+	}
+}
+
+// Nobody answers a produce that wants no answer; a client hears of its failure by
+// the end of the connection.
+func TestProduceWithoutAnswer(t *testing.T) {
+	r := newTxnRig(t)
+	r.topic("t", 1)
+	for topic, want := range map[string]bool{"t": false, "none": true} {
+		req := produceRequest(9, "", topic, 0, sent{by: nobody, seq: -1, n: 1, value: []byte("v")}.encode())
+		req.Acks = 0
+		dropped := false
+		r.m.Handle(r.now, &Request{Body: req, Answer: func(kmsg.Response) { t.Error("answered") }, Dropped: func() { dropped = true }})
+		r.settle()
+		if dropped != want {
+			t.Errorf("%s: dropped is %v", topic, dropped)
+		}
+	}
+}
+
+func TestTransaction(t *testing.T) {
+	for _, version := range []int16{1, 2} {
+		t.Run(map[int16]string{1: "version 1", 2: "version 2"}[version], func(t *testing.T) {
+			produce, end := int16(11), int16(4)
+			if version == 2 {
+				produce, end = 13-1, 5
+			}
+			r := newTxnRig(t)
+			r.topic("t", 2)
+			by := r.init("x", nobody, nil)
+			seq := []int32{0, 0}
+			put := func(partition int32, value string) {
+				t.Helper()
+				if version == 1 {
+					r.add("x", by, "t", partition, nil)
+				}
+				r.produce(produce, "x", "t", partition, r.batchOf(by, seq[partition], true, value), nil)
+				seq[partition]++
+			}
+			over := func(commit bool) {
+				t.Helper()
+				old := by
+				next := r.end(end, "x", by, commit, nil)
+				again := r.end(end, "x", old, commit, nil)
+				if version == 2 {
+					if by = next; next != again || next.epoch != old.epoch+1 {
+						t.Fatalf("%v ends as %v, and again as %v", old, next, again)
+					}
+					seq = []int32{0, 0}
+				}
+				r.end(end, "x", old, !commit, kerr.InvalidTxnState)
+			}
+			see := func(partition int32, want ...string) {
+				t.Helper()
+				if got := r.committed("t", partition); !slices.Equal(got, want) {
+					t.Fatalf("partition %d has %q, want %q", partition, got, want)
+				}
+			}
+			put(0, "a")
+			put(1, "b")
+			put(0, "c")
+			see(0)
+			r.load(true, false)
+			put(1, "d")
+			see(1)
+			over(true)
+			see(0, "a", "c")
+			see(1, "b", "d")
+			put(0, "e")
+			over(false)
+			r.load(true, false)
+			put(0, "f")
+			see(0, "a", "c")
+			over(true)
+			see(0, "a", "c", "f")
+
+			if version == 1 {
+				r.produce(11, "x", "t", 0, r.batchOf(by, seq[0], true, "g"), kerr.TransactionAbortable)
+				r.produce(10, "x", "t", 0, r.batchOf(by, seq[0], true, "g"), kerr.InvalidTxnState)
+				r.end(4, "x", by, false, kerr.InvalidTxnState)
+			}
+			// A time-out aborts and fences.
+			put(0, "h")
+			r.pass(time.Minute)
+			r.settle()
+			see(0, "a", "c", "f")
+			r.end(end, "x", by, true, kerr.ProducerFenced)
+			r.produce(produce, "x", "t", 0, r.batchOf(by, seq[0], true, "h"), kerr.InvalidProducerEpoch)
+			state, _ := r.view.Topic("t")
+			if s := state.Partitions[0].State(); s.Stable != s.End {
+				t.Errorf("stable to %d of %d", s.Stable, s.End)
+			}
+
+			// Taking the id over does, too.
+			old := r.init("x", nobody, nil)
+			by, seq = old, []int32{0, 0}
+			put(0, "i")
+			by = r.init("x", nobody, nil)
+			seq = []int32{0, 0}
+			r.end(end, "x", old, true, kerr.ProducerFenced)
+			r.init("x", old, kerr.ProducerFenced)
+			put(0, "j")
+			over(true)
+			see(0, "a", "c", "f", "j")
+
+			// And a loss of power.
+			put(0, "k")
+			r.load(true, true)
+			r.end(end, "x", by, true, kerr.ProducerFenced)
+			see(0, "a", "c", "f", "j")
+		})
+	}
+}
+
+// After the last epoch comes a new producer id, and a repeated request is still
+// understood.
+func TestEpochsEnd(t *testing.T) {
+	for name, next := range map[string]func(r *txnRig, by incarnation) incarnation{
+		"taken over": func(r *txnRig, by incarnation) incarnation { return r.init("x", nobody, nil) },
+		"recovered": func(r *txnRig, by incarnation) incarnation {
+			got := r.init("x", by, nil)
+			if again := r.init("x", by, nil); again != got {
+				r.t.Errorf("%v, and again %v", got, again)
+			}
+			return got
+		},
+		"ended": func(r *txnRig, by incarnation) incarnation {
+			r.produce(12, "x", "t", 0, r.batchOf(by, 0, true, "v"), nil)
+			got := r.end(5, "x", by, true, nil)
+			if again := r.end(5, "x", by, true, nil); again != got {
+				r.t.Errorf("%v, and again %v", got, again)
+			}
+			return got
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newTxnRig(t)
+			r.topic("t", 1)
+			first := r.init("x", nobody, nil)
+			r.m.producers.transactions["x"].now.epoch = lastEpoch - 1
+			r.m.touchTransaction(r.m.producers.transactions["x"])
+			r.settle()
+			r.load(true, false)
+			by := next(r, incarnation{first.producer, lastEpoch - 1})
+			if by != (incarnation{first.producer, lastEpoch}) {
+				t.Fatalf("then %v", by)
+			}
+			if by = next(r, by); by.producer == first.producer || by.epoch != 0 {
+				t.Fatalf("at the end %v", by)
+			}
+			r.produce(12, "x", "t", 0, r.batchOf(by, 0, true, "w"), nil)
+		})
+	}
+}
+
+func TestInitRefusals(t *testing.T) {
+	r := newTxnRig(t)
+	empty := ""
+	for name, c := range map[string]struct {
+		change func(*kmsg.InitProducerIDRequest)
+		want   *kerr.Error
+	}{
+		"good":           {func(*kmsg.InitProducerIDRequest) {}, nil},
+		"empty id":       {func(q *kmsg.InitProducerIDRequest) { q.TransactionalID = &empty }, kerr.InvalidRequest},
+		"no timeout":     {func(q *kmsg.InitProducerIDRequest) { q.TransactionTimeoutMillis = 0 }, kerr.InvalidTransactionTimeout},
+		"long timeout":   {func(q *kmsg.InitProducerIDRequest) { q.TransactionTimeoutMillis = 900_001 }, kerr.InvalidTransactionTimeout},
+		"half a request": {func(q *kmsg.InitProducerIDRequest) { q.ProducerID = 4 }, kerr.InvalidRequest},
+	} {
+		req := initRequest("x", time.Minute, nobody)
+		c.change(req)
+		got := do[*kmsg.InitProducerIDResponse](r, req)
+		if got.ErrorCode != code(c.want) {
+			t.Errorf("%s: %v", name, kerr.ErrorForCode(got.ErrorCode))
+		}
+		if c.want != nil && (got.ProducerID != -1 || got.ProducerEpoch != -1) {
+			t.Errorf("%s: refused, with %d and %d", name, got.ProducerID, got.ProducerEpoch)
+		}
+	}
+}
