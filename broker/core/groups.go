@@ -1,16 +1,189 @@
 package core
 
-import "github.com/twmb/franz-go/pkg/kerr"
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"time"
 
-// groups are the consumer groups and their offsets.
-type groups struct{}
+	"github.com/twmb/franz-go/pkg/kerr"
 
-func (m *Machine) loadGroups(s State) error { return nil }
+	"github.com/comptoir/comptoir/broker/store"
+)
 
-// checkTxnOffsets says why a member may not commit a group's offsets.
-func (m *Machine) checkTxnOffsets(group string, generation int32, member string, instance *string) *kerr.Error {
+// What groups may take. Kafka bounds neither; here all of them share one
+// machine's memory with everything else.
+const (
+	maxMembers    = 1000      // of a group, those that were only given an id included
+	maxGroupName  = 1 << 10   // bytes of a group's name
+	maxGroupBytes = 256 << 20 // of all groups: names, members, offsets
+	// groupOverhead is what an entry takes beside its texts, roughly.
+	groupOverhead = 200
+)
+
+// groupLinger is how long a group that has neither members nor offsets is still
+// listed, as Kafka does until its next cleaning.
+const groupLinger = 10 * time.Minute
+
+// maxSession bounds the session time-outs that members may ask for, as Kafka
+// does by default; newMemberWait is how long a member may wait for its first
+// generation: it sends no heartbeats yet, so nothing else tells that it is gone.
+const (
+	maxSession    = 30 * time.Minute
+	newMemberWait = 5 * time.Minute
+)
+
+// groups are the consumer groups and their offsets. Members live in memory
+// only: a restart ends their sessions, and they join anew. Offsets are kept,
+// and never expire.
+type groups struct {
+	byName map[string]*group
+	bytes  int // what they take, see maxGroupBytes
+}
+
+// groupState is where a group stands, in Kafka's words.
+type groupState byte
+
+const (
+	groupEmpty      groupState = iota // no members, perhaps offsets
+	groupPreparing                    // members are awaited
+	groupCompleting                   // the leader's assignment is awaited
+	groupStable
+)
+
+func (s groupState) String() string {
+	return [...]string{"Empty", "PreparingRebalance", "CompletingRebalance", "Stable"}[s]
+}
+
+type group struct {
+	name       string
+	state      groupState
+	generation int32
+	// protocolType is what the members are ("consumer", "connect"); empty as
+	// long as none came. protocol is what they agreed on in this generation.
+	protocolType string
+	protocol     string
+
+	members []*member          // in the order they came
+	byID    map[string]*member // the same
+	static  map[string]*member // those with an instance id, by that
+	leader  *member            // one of the members, nil when there is none
+	// named are ids that were given out and not yet used to join (KIP-394).
+	named map[string]*timer
+	// support counts the members that know a protocol.
+	support map[string]int
+	// waiting counts the members whose JoinGroup is not answered yet.
+	waiting int
+
+	joinTimer *timer // ends the wait for members
+	syncTimer *timer // ends the wait for SyncGroups
+	linger    *timer // takes the group away if it is of no use then
+
+	offsets map[*partition]groupOffset
+}
+
+func (m *Machine) loadGroups(s State) error {
+	m.groups = groups{byName: map[string]*group{}}
+	byID := map[store.Partition]*partition{}
+	for _, t := range m.topics.byName {
+		for _, p := range t.partitions {
+			byID[p.id] = p
+		}
+	}
+	return s.Scan([]byte{keyGroup}, func(key, value []byte) error {
+		name, id, err := parseOffsetKey(key)
+		if err != nil {
+			return err
+		}
+		o, err := decodeOffset(value)
+		if err != nil {
+			return fmt.Errorf("group %q: %w", name, err)
+		}
+		p := byID[id]
+		if p == nil {
+			m.log.Warn("offset of a partition that does not exist is forgotten", "group", name, "partition", uint64(id))
+			m.turn.Commit.Delete(bytes.Clone(key))
+			return nil
+		}
+		m.putOffset(m.group(name), p, o)
+		return nil
+	})
+}
+
+// group returns a group, made if need be.
+func (m *Machine) group(name string) *group {
+	g := m.groups.byName[name]
+	if g == nil {
+		g = &group{
+			name: name, byID: map[string]*member{}, static: map[string]*member{}, named: map[string]*timer{},
+			support: map[string]int{}, offsets: map[*partition]groupOffset{},
+		}
+		m.groups.byName[name] = g
+		m.groups.bytes += groupOverhead + len(name)
+		m.lingerGroup(g)
+	}
+	return g
+}
+
+// checkGroupName says whether a name can be a group's. The empty name is one
+// only for those who commit offsets without members, as of old.
+func checkGroupName(name string) *kerr.Error {
+	if len(name) > maxGroupName {
+		return kerr.InvalidGroupID
+	}
 	return nil
 }
 
-// applyOffsets commits what a transaction held.
-func (m *Machine) applyOffsets(group string, offsets []txnOffset) {}
+// roomForGroups says whether the groups may grow by so many bytes.
+func (m *Machine) roomForGroups(bytes int) bool {
+	return m.groups.bytes+bytes <= maxGroupBytes
+}
+
+// lingerGroup takes the group away in a while, unless it is of use then. It is
+// called whenever a group becomes useless, and no harm otherwise.
+func (m *Machine) lingerGroup(g *group) {
+	if g.linger != nil {
+		return
+	}
+	g.linger = m.timers.set(m.now.Add(groupLinger), func() {
+		g.linger = nil
+		if g.state == groupEmpty && len(g.named) == 0 && len(g.offsets) == 0 && !m.groupPending(g.name) {
+			m.forgetGroup(g)
+		}
+	})
+}
+
+// forgetGroup takes a group that has no members out of memory.
+func (m *Machine) forgetGroup(g *group) {
+	for _, t := range g.named {
+		m.timers.stop(t)
+	}
+	m.groups.bytes -= len(g.named) * groupOverhead
+	for _, t := range []*timer{g.joinTimer, g.syncTimer, g.linger} {
+		m.timers.stop(t)
+	}
+	m.groups.bytes -= groupOverhead + len(g.name)
+	delete(m.groups.byName, g.name)
+}
+
+// A group's keys are keyGroup, the length of its name in two bytes, the name,
+// and the number of a partition.
+
+func offsetKey(group string, p store.Partition) []byte {
+	return binary.BigEndian.AppendUint64(groupPrefix(group), uint64(p))
+}
+
+func groupPrefix(group string) []byte {
+	key := make([]byte, 0, 3+len(group)+8)
+	key = append(key, keyGroup)
+	key = binary.BigEndian.AppendUint16(key, uint16(len(group)))
+	return append(key, group...)
+}
+
+func parseOffsetKey(key []byte) (group string, p store.Partition, err error) {
+	if len(key) < 3 || len(key) != 3+int(binary.BigEndian.Uint16(key[1:]))+8 {
+		return "", 0, fmt.Errorf("key %q is not a group's offset", key)
+	}
+	name, id := key[3:len(key)-8], key[len(key)-8:]
+	return string(name), store.Partition(binary.BigEndian.Uint64(id)), nil
+}

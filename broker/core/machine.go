@@ -138,6 +138,24 @@ func (m *Machine) Handle(now time.Time, r *Request) {
 		m.produce(r, body)
 	case *kmsg.MetadataRequest:
 		m.metadata(r, body)
+	case *kmsg.OffsetCommitRequest: // 8
+		m.offsetCommit(r, body)
+	case *kmsg.OffsetFetchRequest: // 9
+		m.offsetFetch(r, body)
+	case *kmsg.FindCoordinatorRequest: // 10
+		m.findCoordinator(r, body)
+	case *kmsg.JoinGroupRequest: // 11
+		m.joinGroup(r, body)
+	case *kmsg.HeartbeatRequest: // 12
+		m.heartbeat(r, body)
+	case *kmsg.LeaveGroupRequest: // 13
+		m.leaveGroup(r, body)
+	case *kmsg.SyncGroupRequest: // 14
+		m.syncGroup(r, body)
+	case *kmsg.DescribeGroupsRequest: // 15
+		m.describeGroups(r, body)
+	case *kmsg.ListGroupsRequest: // 16
+		m.listGroups(r, body)
 	case *kmsg.CreateTopicsRequest: // key 19
 		m.createTopics(r, body)
 	case *kmsg.DeleteTopicsRequest: // 20
@@ -164,6 +182,8 @@ func (m *Machine) Handle(now time.Time, r *Request) {
 		m.describeLogDirs(r, body)
 	case *kmsg.CreatePartitionsRequest: // 37
 		m.createPartitions(r, body)
+	case *kmsg.DeleteGroupsRequest: // 42
+		m.deleteGroups(r, body)
 	case *kmsg.ElectLeadersRequest: // 43
 		m.electLeaders(r, body)
 	case *kmsg.IncrementalAlterConfigsRequest: // 44
@@ -172,6 +192,8 @@ func (m *Machine) Handle(now time.Time, r *Request) {
 		m.alterPartitionAssignments(r, body)
 	case *kmsg.ListPartitionReassignmentsRequest: // 46
 		m.listPartitionReassignments(r, body)
+	case *kmsg.OffsetDeleteRequest: // 47
+		m.offsetDelete(r, body)
 	case *kmsg.DescribeClusterRequest: // 60
 		m.describeCluster(r, body)
 	case *kmsg.DescribeProducersRequest: // 61

@@ -18,6 +18,8 @@ func (m *Machine) refuse(r *Request) bool {
 			return true
 		}
 		resp = refuseProduce(req, why)
+	case *kmsg.OffsetCommitRequest:
+		resp = refuseOffsetCommit(req)
 	case *kmsg.CreateTopicsRequest:
 		resp = refuseCreateTopics(req, why)
 	case *kmsg.DeleteTopicsRequest:
@@ -28,8 +30,12 @@ func (m *Machine) refuse(r *Request) bool {
 		resp = refuseAlterConfigs(req, why)
 	case *kmsg.CreatePartitionsRequest:
 		resp = refuseCreatePartitions(req, why)
+	case *kmsg.DeleteGroupsRequest:
+		resp = refuseDeleteGroups(req)
 	case *kmsg.IncrementalAlterConfigsRequest:
 		resp = refuseIncrementalAlterConfigs(req, why)
+	case *kmsg.OffsetDeleteRequest:
+		resp = refuseOffsetDelete(req)
 	default:
 		if resp = refuseTransaction(r.Body); resp == nil {
 			return false
