@@ -1,11 +1,14 @@
 package server
 
 import (
+	"errors"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/comptoir/comptoir/broker/batch"
 	"github.com/comptoir/comptoir/broker/core"
+	"github.com/comptoir/comptoir/broker/store"
 )
 
 // Special timestamps of ListOffsets.
@@ -76,26 +79,47 @@ func (s *Server) listOffset(l *core.Log, isolation int8, p kmsg.ListOffsetsReque
 // byTime returns time and offset of the first record that is not older than ms,
 // or of the newest for maxTimestamp; -1 for none.
 func (s *Server) byTime(l *core.Log, ms, start, below int64) (at, offset int64, err error) {
-	_, b, ok, err := s.cfg.Reader.OffsetFor(l.ID, ms, below)
-	if err != nil || !ok {
-		return -1, -1, err
-	}
-	h, err := batch.Parse(b)
-	if err != nil {
-		return -1, -1, err
-	}
 	if ms == maxTimestamp {
-		ms = h.MaxTimestamp
+		err := s.cfg.Reader.Batches(l.ID, start, below, func(b store.BatchInfo) error {
+			ms = max(ms, b.MaxTimestamp)
+			return nil
+		})
+		if err != nil || ms == maxTimestamp {
+			return -1, -1, err
+		}
 	}
 	at, offset = -1, -1
-	err = batch.Records(b[:h.Size], h, func(r batch.Record) bool {
-		if r.Timestamp >= ms && r.Offset >= start {
-			at, offset = r.Timestamp, r.Offset
+	err = s.cfg.Reader.Batches(l.ID, start, below, func(info store.BatchInfo) error {
+		if info.MaxTimestamp < ms {
+			return nil
 		}
-		return offset < 0
+		b, err := s.cfg.Reader.Read(l.ID, info.Base, info.Base+1, 1, nil)
+		if err != nil || len(b) == 0 {
+			return err
+		}
+		h, err := batch.Parse(b)
+		if err != nil {
+			return err
+		}
+		err = batch.Records(b, h, func(r batch.Record) bool {
+			if r.Timestamp >= ms && r.Offset >= start {
+				at, offset = r.Timestamp, r.Offset
+			}
+			return offset < 0
+		})
+		if err == nil && offset >= 0 {
+			err = errFound
+		}
+		return err
 	})
+	if errors.Is(err, errFound) {
+		err = nil
+	}
 	return at, offset, err
 }
+
+// errFound ends a walk.
+var errFound = errors.New("found")
 
 // epochOf returns the leader epoch that an offset belongs to.
 func epochOf(epochs []core.EpochStart, offset int64) int32 {

@@ -20,7 +20,7 @@ import (
 // Reader is the store, as far as records are read from it.
 type Reader interface {
 	Read(p store.Partition, from, below int64, max int, dst []byte) ([]byte, error)
-	OffsetFor(p store.Partition, timestamp, below int64) (base int64, b []byte, ok bool, err error)
+	Batches(p store.Partition, from, below int64, fn func(store.BatchInfo) error) error
 	ScanRange(from, to []byte, fn func(key, value []byte) error) error
 }
 
