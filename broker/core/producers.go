@@ -34,9 +34,9 @@ type producers struct {
 	used, idle lists.List
 	// expiry runs when the first of them expires, or earlier.
 	expiry *timer
-	// changed and ended are to be saved with this turn.
+	// changed and touched are to be saved with this turn.
 	changed []*sequences
-	ended   []*transaction
+	touched []*transaction
 	// offsets has the open transactions that hold offsets of a group.
 	offsets map[string]map[*transaction]struct{}
 }

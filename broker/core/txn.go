@@ -193,22 +193,22 @@ func (m *Machine) touchTransaction(t *transaction) {
 		return
 	}
 	t.dirty = true
-	if len(m.producers.ended) == 0 {
+	if len(m.producers.touched) == 0 {
 		m.turn.settle = append(m.turn.settle, m.saveTransactions)
 	}
-	m.producers.ended = append(m.producers.ended, t)
+	m.producers.touched = append(m.producers.touched, t)
 }
 
 // saveTransactions saves those that the turn changed, each once.
 func (m *Machine) saveTransactions(t *Turn) {
-	for i, x := range m.producers.ended {
-		m.producers.ended[i] = nil
+	for i, x := range m.producers.touched {
+		m.producers.touched[i] = nil
 		x.dirty = false
 		if !x.gone {
 			t.Commit.Set(transactionKey(x.id), x.append(nil))
 		}
 	}
-	m.producers.ended = m.producers.ended[:0]
+	m.producers.touched = m.producers.touched[:0]
 }
 
 // forgetTransaction ends the life of a transactional id that has no open

@@ -227,6 +227,9 @@ func (r *txnRig) committed(topic string, partition int32) (values []string) {
 	t, _ := r.view.Topic(topic)
 	l := t.Partitions[partition]
 	state := l.State()
+	if state.Start == state.Stable {
+		return nil // the start may lie within a batch
+	}
 	var gone []AbortedTransaction
 	if state.Aborted {
 		var err error
