@@ -312,4 +312,3 @@ func BenchmarkProduce(b *testing.B) {
 		})
 	}
 }
-

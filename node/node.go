@@ -349,9 +349,8 @@ func (n *Node) startStages(ctx context.Context) error {
 			BufferBytes:       n.cfg.Stream.BufferBytes,
 			ReplicationFactor: n.replication(),
 			// kfake starts a trimmed partition at 0 again after a restart.
-			KeepRepartitioned: n.embedded,
-			Trace:             n.processed(),
-			Metrics:           metrics, Logger: n.log,
+			Trace:   n.processed(),
+			Metrics: metrics, Logger: n.log,
 		})
 		if err != nil {
 			return err

@@ -93,8 +93,8 @@ func TestSentAgain(t *testing.T) {
 		}
 		allSent(n)
 	})
-	// As kill -9 leaves it.
-	if err := os.WriteFile(filepath.Join(cfg.DataDir, "broker", "running"), nil, 0o600); err != nil {
+	// As a power cut leaves it, when the broker syncs in intervals.
+	if err := os.WriteFile(filepath.Join(cfg.DataDir, "broker", "lost"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	// version sets the database's version and returns the one before.

@@ -38,9 +38,9 @@ type Config struct {
 	SessionTimeout time.Duration
 	// ReplicationFactor is that of internal topics; 0 means the cluster's default.
 	ReplicationFactor int16
-	// KeepRepartitioned leaves handled records in the repartition topics
-	// instead of deleting them.
-	KeepRepartitioned bool
+	// keepRepartitioned leaves handled records in the repartition topics, for
+	// tests that look at them.
+	keepRepartitioned bool
 	// farOnly sends everything to repartition topics, for tests of what happens there.
 	farOnly bool
 	// Trace is called for every record with a sampled trace context, once the

@@ -173,7 +173,7 @@ func (cr *crowd) start() {
 	}
 	net := newFaultNet(cr.c.tb)
 	count, value := metered()
-	keep := func(cfg *Config) { cfg.KeepRepartitioned = true }
+	keep := func(cfg *Config) { cfg.keepRepartitioned = true }
 	app := cr.c.launch(dir, cr.c.chained, net.use, count, keep, cr.c.shortSession)
 	cr.running = append(cr.running, &instance{app, net, value})
 }

@@ -640,15 +640,14 @@ func (w *worker) close() {
 // trim deletes handled records from the repartition topics, in the background.
 // It is no matter if it fails: the next one catches up.
 func (w *worker) trim() {
-	if w.cfg.KeepRepartitioned || time.Now().Before(w.trimAt) {
-		if w.trimAt.IsZero() {
-			w.trimAt = time.Now().Add(trimEvery)
-		} else if w.cfg.KeepRepartitioned {
-			w.trimAt = time.Now().Add(time.Hour)
-		}
+	if time.Now().Before(w.trimAt) {
 		return
 	}
+	first := w.trimAt.IsZero()
 	w.trimAt = time.Now().Add(trimEvery)
+	if first || w.cfg.keepRepartitioned {
+		return
+	}
 	var offsets kadm.Offsets
 	for k, off := range w.committed {
 		if s := w.top.source(k.topic); s != nil && s.internal != nil && off > 0 {

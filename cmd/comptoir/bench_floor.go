@@ -58,7 +58,7 @@ func (a *app) benchFloor(ctx context.Context, dir, sync, prefix string) (err err
 		}
 		defer func() { err = errors.Join(err, b.Close()) }()
 		cfg.Kafka = kclient.Config{Brokers: []string{b.Addr()}, Dial: b.DialContext}
-		cfg.ReplicationFactor, cfg.KeepRepartitioned = 1, true // as the embedded shop has it
+		cfg.ReplicationFactor = 1
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -40,7 +40,7 @@ func openKafka(b *testing.B) kclient.Config {
 func BenchmarkFloor(b *testing.B) {
 	k := openKafka(b)
 	prefix := fmt.Sprintf("floor%d-", time.Now().UnixNano())
-	f, err := floor.Start(context.Background(), floor.Config{Kafka: k, Dir: b.TempDir(), Prefix: prefix, ReplicationFactor: 1, KeepRepartitioned: true})
+	f, err := floor.Start(context.Background(), floor.Config{Kafka: k, Dir: b.TempDir(), Prefix: prefix, ReplicationFactor: 1})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -26,8 +26,6 @@ type Config struct {
 	Prefix string
 	// ReplicationFactor of its topics; 0 means the cluster's default.
 	ReplicationFactor int16
-	// KeepRepartitioned is streams.Config's.
-	KeepRepartitioned bool
 }
 
 // Floor is a running floor.
@@ -80,7 +78,7 @@ func Start(ctx context.Context, cfg Config) (_ *Floor, err error) {
 			return nil, err
 		}
 		app, err := streams.NewApp(streams.Config{Topology: top, Kafka: cfg.Kafka, State: f.db,
-			ReplicationFactor: cfg.ReplicationFactor, KeepRepartitioned: cfg.KeepRepartitioned})
+			ReplicationFactor: cfg.ReplicationFactor})
 		if err != nil {
 			return nil, err
 		}
