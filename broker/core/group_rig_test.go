@@ -5,30 +5,47 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/comptoir/comptoir/broker/store"
 )
 
-// groupRig is a machine with a topic "t" of four partitions, and a clock that
-// the test turns.
+// groupRig is a machine over a store in memory, with a topic "t" of four
+// partitions and a topic "u" of one, and a clock that the test turns.
 type groupRig struct {
-	t   testing.TB
-	m   *Machine
-	now time.Time
+	t    testing.TB
+	m    *Machine
+	disk *store.Store
+	now  time.Time
 }
 
 func newGroupRig(t testing.TB) *groupRig {
-	g := &groupRig{t: t, now: time.Unix(1_700_000_000, 0)}
-	cfg := Config{Host: "localhost", Port: 9092, MinSession: time.Second, Logger: slog.New(slog.DiscardHandler)}
-	m, err := Load(cfg, NewView(), nothing{}, g.now, false, false)
+	t.Helper()
+	disk, err := store.Open(store.Options{FS: vfs.NewMem(), Dir: "broker", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.m = m
-	m.create("t", 4, map[string]string{})
-	m.create("u", 1, map[string]string{})
+	t.Cleanup(func() { _ = disk.Close() })
+	g := &groupRig{t: t, disk: disk, now: time.Unix(1_700_000_000, 0)}
+	g.load()
+	g.m.create("t", 4, map[string]string{})
+	g.m.create("u", 1, map[string]string{})
 	g.settle()
 	return g
+}
+
+// load makes the machine anew of what is written, as after a kill.
+func (g *groupRig) load() {
+	g.t.Helper()
+	cfg := Config{Host: "localhost", Port: 9092, MinSession: time.Second, Logger: slog.New(slog.DiscardHandler)}
+	m, err := Load(cfg, NewView(), g.disk, g.now, true, false)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.m = m
+	g.settle()
 }
 
 // call is a request that was sent, and its answer, if it came.
@@ -72,6 +89,11 @@ func wired(t testing.TB, req kmsg.Request, resp kmsg.Response) kmsg.Response {
 // settle ends the turn.
 func (g *groupRig) settle() {
 	turn := g.m.Take()
+	if !turn.Commit.Empty() {
+		if _, err := g.disk.Write(&turn.Commit); err != nil {
+			g.t.Fatal(err)
+		}
+	}
 	release(turn.Relaxed)
 	release(turn.Publish)
 	release(turn.Durable)

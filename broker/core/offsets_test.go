@@ -218,6 +218,51 @@ func TestForgetOffsets(t *testing.T) {
 	}
 }
 
+// Offsets outlive the process; members do not, nor do groups without offsets.
+func TestGroupsAfterRestart(t *testing.T) {
+	g := newGroupRig(t)
+	long, meta := strings.Repeat("n", maxGroupName), "here"
+	for _, group := range []string{"g", "", long} {
+		req := commitRequest("", -1, "t", 2, 77)
+		req.Group, req.Topics[0].Partitions[0].Metadata = group, &meta
+		g.commit(req, nil)
+	}
+	g.commit(commitRequest("", -1, "u", 0, 5), nil)
+	g.m.dropOffset(g.m.groups.byName["g"], g.m.topics.byName["u"].partitions[0])
+	ids, generation := g.stable(1)
+	req := joinRequest("", nil)
+	req.Group = "idle"
+	g.send(req)
+	bytes := g.m.groups.bytes
+	g.load()
+	if n := len(g.m.groups.byName); n != 3 {
+		t.Fatalf("%d groups are back, want 3", n)
+	}
+	if g.committed("t", 2) != 77 || g.committed("u", 0) != -1 || g.state() != "Empty" {
+		t.Fatal("offsets are not what they were")
+	}
+	if o := g.m.groups.byName[long].offsets[g.m.topics.byName["t"].partitions[2]]; o != (groupOffset{77, -1, meta}) {
+		t.Fatalf("offset is %+v", o)
+	}
+	if now := g.m.groups.bytes; now <= 0 || now >= bytes {
+		t.Fatalf("groups took %d bytes with members, and take %d without", bytes, now)
+	}
+	g.beat(ids[0], nil, generation, kerr.UnknownMemberID)
+	g.commit(commitRequest(ids[0], generation, "t", 2, 1), kerr.UnknownMemberID)
+	// A topic made anew starts without offsets.
+	topic := g.m.topics.byName["t"]
+	g.m.remove(topic)
+	g.m.create("t", 4, map[string]string{})
+	g.settle()
+	if n := g.committed("t", 2); n != -1 {
+		t.Fatalf("offset is %d in a topic made anew", n)
+	}
+	g.load()
+	if n := len(g.m.groups.byName); n != 0 {
+		t.Fatalf("%d groups are back, want none", n)
+	}
+}
+
 func TestGroupsReadOnly(t *testing.T) {
 	g := newGroupRig(t)
 	g.m.readOnly = errors.New("disk is full")
@@ -250,4 +295,58 @@ func FuzzGroupOffset(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Offsets that a transaction holds are no offsets yet: who wants a stable one
+// has to wait, and the group cannot be deleted meanwhile.
+func TestOffsetFetchStable(t *testing.T) {
+	g := newGroupRig(t)
+	g.commit(commitRequest("", -1, "t", 0, 1), nil)
+	init := kmsg.NewPtrInitProducerIDRequest()
+	init.Version, init.TransactionTimeoutMillis, init.TransactionalID = 4, 60_000, text("x")
+	producer := g.send(init).resp.(*kmsg.InitProducerIDResponse)
+	add := kmsg.NewPtrAddOffsetsToTxnRequest()
+	add.Version, add.TransactionalID, add.Group = 3, "x", "g"
+	add.ProducerID, add.ProducerEpoch = producer.ProducerID, producer.ProducerEpoch
+	wantCode(t, "AddOffsetsToTxn", g.send(add).resp.(*kmsg.AddOffsetsToTxnResponse).ErrorCode, nil)
+	hold := kmsg.NewPtrTxnOffsetCommitRequest()
+	hold.Version, hold.TransactionalID, hold.Group, hold.Generation = 3, "x", "g", -1
+	hold.ProducerID, hold.ProducerEpoch = producer.ProducerID, producer.ProducerEpoch
+	rt := kmsg.NewTxnOffsetCommitRequestTopic()
+	rt.Topic = "t"
+	rp := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+	rp.Offset = 2
+	rt.Partitions = append(rt.Partitions, rp)
+	hold.Topics = append(hold.Topics, rt)
+	wantCode(t, "TxnOffsetCommit", g.send(hold).resp.(*kmsg.TxnOffsetCommitResponse).Topics[0].Partitions[0].ErrorCode, nil)
+
+	fetch := kmsg.NewPtrOffsetFetchRequest()
+	fetch.Version = 8
+	fetch.Groups = []kmsg.OffsetFetchRequestGroup{{Group: "g"}, {Group: "g", Topics: []kmsg.OffsetFetchRequestGroupTopic{{Topic: "t", Partitions: []int32{0, 1}}}}}
+	see := func(stable bool, offset int64, want *kerr.Error) {
+		t.Helper()
+		fetch.RequireStable = stable
+		for _, rg := range g.send(fetch).resp.(*kmsg.OffsetFetchResponse).Groups {
+			p := rg.Topics[0].Partitions[0]
+			wantCode(t, "OffsetFetch", p.ErrorCode, want)
+			if p.Offset != offset {
+				t.Fatalf("offset is %d, want %d", p.Offset, offset)
+			}
+		}
+	}
+	del := kmsg.NewPtrDeleteGroupsRequest()
+	del.Groups = []string{"g"}
+	for range 2 { // the second time after a restart
+		see(false, 1, nil)
+		see(true, -1, kerr.UnstableOffsetCommit)
+		wantCode(t, "DeleteGroups", g.send(del).resp.(*kmsg.DeleteGroupsResponse).Groups[0].ErrorCode, kerr.NonEmptyGroup)
+		g.load()
+	}
+	end := kmsg.NewPtrEndTxnRequest()
+	end.Version, end.TransactionalID, end.Commit = 3, "x", true
+	end.ProducerID, end.ProducerEpoch = producer.ProducerID, producer.ProducerEpoch
+	wantCode(t, "EndTxn", g.send(end).resp.(*kmsg.EndTxnResponse).ErrorCode, nil)
+	see(true, 2, nil)
+	g.load()
+	see(true, 2, nil)
 }
