@@ -3,6 +3,7 @@ package crash
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ type checked struct {
 	requests  []httporders.Request
 	answers   []httporders.Answer
 	direct    int
+	doubtful  int // records that may be there besides
 }
 
 // add notes what a load has sent.
@@ -28,6 +30,7 @@ func (c *checked) add(l *load, answers []httporders.Answer) {
 	c.requests = append(c.requests, l.requests...)
 	c.answers = append(c.answers, answers...)
 	c.direct += len(l.kafka.Orders)
+	c.doubtful += l.doubtful
 }
 
 // complaints returns what does not hold, once all is at rest, and notes how long
@@ -35,9 +38,12 @@ func (c *checked) add(l *load, answers []httporders.Answer) {
 func (c *checked) complaints(ctx context.Context, a *attempt) (complaints []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
+	begun := time.Now()
 	if err := invariants.Settle(ctx, c.cfg); err != nil {
 		return nil, err
 	}
+	a.note("at rest after %.1f s", time.Since(begun).Seconds())
+	begun = time.Now()
 	h, err := invariants.Load(ctx, c.cfg)
 	if err != nil {
 		return nil, err
@@ -49,26 +55,43 @@ func (c *checked) complaints(ctx context.Context, a *attempt) (complaints []stri
 	for _, w := range c.workloads {
 		complaints = append(complaints, report.Compare(w)...)
 	}
-	complaints = append(complaints, httporders.Check(c.requests, c.answers, h, c.direct)...)
+	complaints = append(complaints, httporders.Check(c.requests, c.answers, h, c.sent(h))...)
 	waited, spent := longest(h, a.log.Time)
 	a.log.Longest = float64(waited.Milliseconds()) / 1000
 	a.note("longest: %s", spent)
+	a.note("checked in %.1f s", time.Since(begun).Seconds())
 	return complaints, nil
 }
 
-// verify ends a cell: the load is let out, everything is well again, and
+// sent is how many records of commandes.ecommerce came by Kafka: all that were
+// acknowledged, and of the doubtful ones as many as are there.
+func (c *checked) sent(h *invariants.History) int {
+	there := 0
+	for _, r := range h.Topics[orders.OrdersTopic] {
+		if !slices.ContainsFunc(r.Headers, func(h orders.Header) bool { return h.Key == "comptoir-order" }) {
+			there++
+		}
+	}
+	return max(c.direct, min(there, c.direct+c.doubtful))
+}
+
+// verify ends a cell: under load everything is well again, and at rest
 // everything that was promised holds.
 func (r *round) verify(a *attempt, l *load) {
 	r.t.Helper()
 	f := r.fleet
+	begun := time.Now()
+	f.whole()
+	a.note("well after %.1f s", time.Since(begun).Seconds())
+	begun = time.Now()
 	answers, err := l.end()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	f.whole()
 	for _, in := range f.members {
 		program.Until(r.t, patience, "the outbox is empty", func() error { return drained(in.Process) })
 	}
+	a.note("all sent after %.1f s", time.Since(begun).Seconds())
 	f.checked.add(l, answers)
 	a.log.Orders = len(l.kafka.Orders) + len(l.requests)
 	complaints, err := f.checked.complaints(r.t.Context(), a)

@@ -11,20 +11,12 @@ import (
 	"github.com/comptoir/comptoir/test/testenv"
 )
 
-// How long a load lasts: over a fault that is soon over, over one that others
-// must notice, and over one that outlasts the group session of 10 s.
-const (
-	shortLoad  = 12 * time.Second
-	middleLoad = 16 * time.Second
-	longLoad   = 22 * time.Second
-)
+// asleep is how long a sleeper sleeps: longer than the session of 10 s.
+func (a *attempt) asleep() time.Duration { return a.between(11*time.Second, 13*time.Second) }
 
-// asleep is how long a sleeper sleeps: longer than the session of 10 s, which
-// the broker looks at now and then.
-func (a *attempt) asleep() time.Duration { return a.between(12*time.Second, 15*time.Second) }
-
-// load begins the orders of a cell and returns when the fault is due.
-func (r *round) load(a *attempt, d time.Duration) *load {
+// load begins the orders of a cell and returns when the fault is due. They go on
+// until verify has seen everything well again.
+func (r *round) load(a *attempt) *load {
 	r.t.Helper()
 	f := r.need()
 	a.log.Time = time.Now().UTC() // what the fleet took to start is no cell's
@@ -32,12 +24,8 @@ func (r *round) load(a *attempt, d time.Duration) *load {
 	for _, in := range f.members {
 		bases = append(bases, &in.base)
 	}
-	l := r.begin(a, d, f.kafka.Addr, bases)
-	if d == shortLoad {
-		l.reach(a, .1, .5)
-	} else {
-		l.reach(a, .05, .15)
-	}
+	l := r.begin(a, f.kafka.Addr, bases, false)
+	l.reach(a)
 	r.pass(a.between(0, 200*time.Millisecond)) // not always at the same point of a commit
 	l.under()
 	return l
@@ -47,13 +35,13 @@ func (r *round) load(a *attempt, d time.Duration) *load {
 func instanceFaults(i int) map[string]func(*round, *attempt) {
 	return map[string]func(*round, *attempt){
 		"kill": func(r *round, a *attempt) {
-			l := r.load(a, shortLoad)
+			l := r.load(a)
 			in := r.fleet.members[i]
 			in.Kill()
 			if a.rng.IntN(2) == 0 {
 				a.note("it comes back when others have its work")
 				r.pass(a.asleep())
-				r.t.Logf("orders go on after another %v", r.fleet.goesOnOrRests(l))
+				r.t.Logf("orders go on after another %v", r.fleet.goesOn())
 			} else {
 				a.note("it comes back at once")
 			}
@@ -61,17 +49,17 @@ func instanceFaults(i int) map[string]func(*round, *attempt) {
 			r.verify(a, l)
 		},
 		"term": func(r *round, a *attempt) {
-			l := r.load(a, shortLoad)
+			l := r.load(a)
 			in := r.fleet.members[i]
 			if took, code := in.Stop(syscall.SIGTERM, time.Minute); code != 0 {
 				r.t.Errorf("after SIGTERM it ended with %d in %v", code, took)
 			}
-			<-l.produced // the others do the rest
+			r.fleet.goesOn() // the others have its work
 			in.start()
 			r.verify(a, l)
 		},
 		"restart": func(r *round, a *attempt) {
-			l := r.load(a, shortLoad)
+			l := r.load(a)
 			in := r.fleet.members[i]
 			if took, code := in.Stop(syscall.SIGTERM, time.Minute); code != 0 {
 				r.t.Errorf("after SIGTERM it ended with %d in %v", code, took)
@@ -80,7 +68,7 @@ func instanceFaults(i int) map[string]func(*round, *attempt) {
 			r.verify(a, l)
 		},
 		"stop": func(r *round, a *attempt) {
-			l := r.load(a, longLoad)
+			l := r.load(a)
 			in := r.fleet.members[i]
 			before := fencings(in)
 			r.signal(in.PID(), syscall.SIGSTOP)
@@ -93,7 +81,7 @@ func instanceFaults(i int) map[string]func(*round, *attempt) {
 			r.verify(a, l)
 		},
 		"disk": func(r *round, a *attempt) {
-			l := r.load(a, longLoad)
+			l := r.load(a)
 			in := r.fleet.members[i]
 			if in.disk == nil {
 				a.leaveOut("mounting a small disk is not permitted")
@@ -103,7 +91,7 @@ func instanceFaults(i int) map[string]func(*round, *attempt) {
 			in.disk.Fill()
 			select {
 			case <-in.Ended():
-			case <-time.After(a.between(5*time.Second, 8*time.Second)):
+			case <-time.After(a.between(3*time.Second, 6*time.Second)):
 			}
 			in.disk.Free()
 			r.afterFullDisk(a, in)
@@ -170,21 +158,14 @@ func (r *round) signal(pid int, s syscall.Signal) {
 	}
 }
 
-// goesOnOrRests is goesOn while orders are still sent.
-func (f *fleet) goesOnOrRests(l *load) time.Duration {
-	f.t.Helper()
-	select {
-	case <-l.produced:
-		return 0
-	default:
-		return f.goesOn()
-	}
-}
-
 // noFaults is the cell without one, to compare with.
 func noFaults() map[string]func(*round, *attempt) {
 	return map[string]func(*round, *attempt){
-		"none": func(r *round, a *attempt) { r.verify(a, r.load(a, middleLoad)) },
+		"none": func(r *round, a *attempt) {
+			l := r.load(a)
+			r.pass(5 * time.Second)
+			r.verify(a, l)
+		},
 	}
 }
 
@@ -192,13 +173,13 @@ func noFaults() map[string]func(*round, *attempt) {
 func brokerFaults(n int) map[string]func(*round, *attempt) {
 	away := func(end func(*testenv.Server)) func(*round, *attempt) {
 		return func(r *round, a *attempt) {
-			l := r.load(a, middleLoad)
+			l := r.load(a)
 			node := r.fleet.kafka.Nodes[n]
 			begun := time.Now()
 			end(node)
 			r.fleet.goesOn()
 			a.note("orders went on after %.1f s", time.Since(begun).Seconds())
-			r.pass(a.between(0, 8*time.Second))
+			r.pass(a.between(0, 3*time.Second))
 			node.Start()
 			r.verify(a, l)
 		}
@@ -207,13 +188,13 @@ func brokerFaults(n int) map[string]func(*round, *attempt) {
 		"kill": away((*testenv.Server).Kill),
 		"term": away((*testenv.Server).Stop),
 		"restart": func(r *round, a *attempt) {
-			l := r.load(a, middleLoad)
+			l := r.load(a)
 			r.fleet.kafka.Nodes[n].Stop()
 			r.fleet.kafka.Nodes[n].Start()
 			r.verify(a, l)
 		},
 		"stop": func(r *round, a *attempt) {
-			l := r.load(a, longLoad)
+			l := r.load(a)
 			node := r.fleet.kafka.Nodes[n]
 			begun := time.Now()
 			node.Pause()
@@ -224,7 +205,7 @@ func brokerFaults(n int) map[string]func(*round, *attempt) {
 			r.verify(a, l)
 		},
 		"disk": func(r *round, a *attempt) {
-			l := r.load(a, longLoad)
+			l := r.load(a)
 			node := r.fleet.kafka.Nodes[n]
 			if node.Disk == nil {
 				a.leaveOut("mounting a small disk is not permitted")
@@ -234,7 +215,7 @@ func brokerFaults(n int) map[string]func(*round, *attempt) {
 			node.Disk.Fill()
 			begun := time.Now()
 			r.fleet.goesOn()
-			for node.Running() && time.Since(begun) < 15*time.Second {
+			for node.Running() && time.Since(begun) < 10*time.Second {
 				r.pass(100 * time.Millisecond)
 			}
 			if node.Running() {
@@ -252,7 +233,7 @@ func brokerFaults(n int) map[string]func(*round, *attempt) {
 func postgresFaults() map[string]func(*round, *attempt) {
 	away := func(end func(*testenv.Server), least, most time.Duration) func(*round, *attempt) {
 		return func(r *round, a *attempt) {
-			l := r.load(a, shortLoad)
+			l := r.load(a)
 			end(r.fleet.postgres)
 			r.pass(a.between(least, most))
 			r.fleet.postgres.Start()
@@ -261,10 +242,10 @@ func postgresFaults() map[string]func(*round, *attempt) {
 	}
 	return map[string]func(*round, *attempt){
 		"kill":    away((*testenv.Server).Kill, 0, 6*time.Second),
-		"term":    away((*testenv.Server).Stop, 4*time.Second, 12*time.Second),
+		"term":    away((*testenv.Server).Stop, 3*time.Second, 8*time.Second),
 		"restart": away((*testenv.Server).Stop, 0, time.Millisecond),
 		"stop": func(r *round, a *attempt) {
-			l := r.load(a, longLoad)
+			l := r.load(a)
 			r.fleet.postgres.Pause()
 			r.pass(a.asleep())
 			r.fleet.goesOn() // orders by Kafka need no database
@@ -272,7 +253,7 @@ func postgresFaults() map[string]func(*round, *attempt) {
 			r.verify(a, l)
 		},
 		"disk": func(r *round, a *attempt) {
-			l := r.load(a, longLoad)
+			l := r.load(a)
 			p := r.fleet.postgres
 			if p.Disk == nil {
 				a.leaveOut("mounting a small disk is not permitted")
@@ -281,7 +262,7 @@ func postgresFaults() map[string]func(*round, *attempt) {
 			}
 			p.Disk.Fill()
 			begun := time.Now()
-			for p.Running() && time.Since(begun) < 10*time.Second {
+			for p.Running() && time.Since(begun) < 5*time.Second {
 				r.pass(100 * time.Millisecond)
 			}
 			p.Disk.Free()

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/comptoir/comptoir/test/httporders"
 	"github.com/comptoir/comptoir/test/invariants"
 	"github.com/comptoir/comptoir/test/orders"
@@ -19,26 +21,33 @@ const (
 	connections = 12
 )
 
+// longestLoad is how long orders are sent at most: longer than most faults take to
+// be over. A cell ends them when it has seen what it wants to see.
+const longestLoad = 40 * time.Second
+
 // load is mixed orders on their way in, by Kafka and by HTTP.
 type load struct {
 	r        *round
-	kafka    *orders.Workload
-	http     *orders.Workload
+	kafka    *orders.Workload // what was sent of it, after end
+	http     *orders.Workload // likewise
 	requests []httporders.Request
 	posting  *httporders.Load
-	sent     atomic.Int64
+	enough   chan struct{} // closed when no new order is to be sent
+	sent     atomic.Int64  // and acknowledged, by Kafka
+	doubtful int           // records that failed and were sent again; valid after produced
 	produced chan struct{}
 	err      error // of producing; valid after produced
 }
 
-// begin starts to send orders for so long. bases are the APIs that take them.
-func (r *round) begin(a *attempt, d time.Duration, brokers string, bases []*atomic.Pointer[string]) *load {
+// begin starts to send orders. bases are the APIs that take them. stubborn says
+// that what Kafka refuses is sent again until it does not.
+func (r *round) begin(a *attempt, brokers string, bases []*atomic.Pointer[string], stubborn bool) *load {
 	r.t.Helper()
-	seconds := int(d / time.Second)
+	const seconds = int(longestLoad / time.Second)
 	// No two cells of a round have ids in common, nor do rounds of near seeds.
 	ids := 1 + r.seed%2000*400 + 2*uint64(a.number)
 	l := &load{
-		r: r, produced: make(chan struct{}),
+		r: r, enough: make(chan struct{}), produced: make(chan struct{}),
 		kafka: orders.Generate(orders.Config{Seed: ids, Orders: byKafka * seconds}),
 		http:  orders.Generate(orders.Config{Seed: ids + 1, Orders: byHTTP * seconds}),
 	}
@@ -53,32 +62,13 @@ func (r *round) begin(a *attempt, d time.Duration, brokers string, bases []*atom
 	go func() {
 		defer close(l.produced)
 		defer client.Close()
-		if l.err = orders.Produce(ctx, client, orders.SuppliesTopic, supplies(l.kafka, ids)); l.err != nil {
-			return
-		}
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
-		for all := l.kafka.Orders; len(all) > 0; {
-			due := int(time.Since(begun).Seconds()*byKafka) - int(l.sent.Load())
-			if due = min(due, len(all)); due > 0 {
-				if l.err = orders.Produce(ctx, client, orders.OrdersTopic, all[:due]); l.err != nil {
-					return
-				}
-				all = all[due:]
-				l.sent.Add(int64(due))
-			}
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				l.err = ctx.Err()
-				return
-			}
-		}
+		l.err = l.produce(ctx, client, supplies(l.kafka, ids), begun, stubborn)
 	}()
-	l.posting = httporders.Start(ctx, l.requests, httporders.Config{Connections: connections, Target: func(n, try int) string {
+	l.posting = httporders.Start(ctx, l.requests, httporders.Config{Connections: connections, Enough: l.enough, Target: func(n, try int) string {
 		if try == 0 {
 			select {
 			case <-time.After(time.Until(begun.Add(time.Second * time.Duration(n) / byHTTP))):
+			case <-l.enough:
 			case <-ctx.Done():
 			}
 		}
@@ -90,6 +80,49 @@ func (r *round) begin(a *attempt, d time.Duration, brokers string, bases []*atom
 		_, _ = l.posting.Wait() // nothing outlives the test
 	})
 	return l
+}
+
+// produce sends supplies, then orders at their pace until there are enough.
+func (l *load) produce(ctx context.Context, client *kgo.Client, supplies []orders.Record, begun time.Time, stubborn bool) error {
+	send := func(topic string, records []orders.Record) error {
+		for {
+			refused, err := orders.ProduceSome(ctx, client, topic, records)
+			if len(refused) == 0 || !stubborn || ctx.Err() != nil {
+				return err
+			}
+			if topic == orders.OrdersTopic {
+				l.doubtful += len(refused)
+			}
+			records = refused
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	}
+	if err := send(orders.SuppliesTopic, supplies); err != nil {
+		return err
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for all := l.kafka.Orders; len(all) > 0; {
+		due := int(time.Since(begun).Seconds()*byKafka) - int(l.sent.Load())
+		if due = min(due, len(all)); due > 0 {
+			if err := send(orders.OrdersTopic, all[:due]); err != nil {
+				return err
+			}
+			all = all[due:]
+			l.sent.Add(int64(due))
+		}
+		select {
+		case <-tick.C:
+		case <-l.enough:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // supplies are those of the workload, and a few pieces of what is scarce.
@@ -104,11 +137,10 @@ func supplies(w *orders.Workload, ids uint64) []orders.Record {
 	return list
 }
 
-// reach returns once some share of the orders, drawn from the seed, was sent.
-func (l *load) reach(a *attempt, least, most float64) {
+// reach returns once some orders, their number drawn from the seed, were sent.
+func (l *load) reach(a *attempt) {
 	l.r.t.Helper()
-	share := least + a.rng.Float64()*(most-least)
-	want := int64(share * float64(len(l.kafka.Orders)))
+	want := int64(byKafka/2 + a.rng.IntN(3*byKafka))
 	program.Until(l.r.t, patience, fmt.Sprintf("%d orders are sent", want), func() error {
 		if got := l.sent.Load(); got < want {
 			return fmt.Errorf("%d", got)
@@ -122,21 +154,33 @@ func (l *load) under() {
 	l.r.t.Helper()
 	select {
 	case <-l.produced:
-		l.r.t.Error("all orders had been sent before the fault")
+		l.r.t.Errorf("orders had ended before the fault: %v", l.err)
 	default:
 	}
 }
 
-// end returns once everything is sent and answered.
+// end sends no new order, and returns once everything is acknowledged and
+// answered.
 func (l *load) end() (answers []httporders.Answer, err error) {
+	close(l.enough)
 	<-l.produced
-	answers, err = l.posting.Wait()
+	all, err := l.posting.Wait()
 	if l.err != nil {
-		return answers, fmt.Errorf("orders by Kafka: %w", l.err)
+		return nil, fmt.Errorf("orders by Kafka: %w", l.err)
 	}
 	if err != nil {
-		return answers, fmt.Errorf("orders by HTTP were not all answered: %w", err)
+		return nil, fmt.Errorf("orders by HTTP were not all answered: %w", err)
 	}
+	l.kafka = l.kafka.Only(func(i int) bool { return i < int(l.sent.Load()) })
+	l.http = l.http.Only(func(i int) bool { return all[i].Tries > 0 })
+	var posted []httporders.Request
+	for i, answer := range all {
+		if answer.Tries > 0 {
+			posted = append(posted, l.requests[i])
+			answers = append(answers, answer)
+		}
+	}
+	l.requests = posted
 	return answers, nil
 }
 

@@ -49,9 +49,9 @@ func (c cable) each(do func(*proxy.Proxy)) {
 // networkFaults are those of connections.
 func networkFaults(pick func(*fleet, *attempt) cable) map[string]func(*round, *attempt) {
 	// spoiled runs a cell whose cable is spoiled for a while.
-	spoiled := func(d time.Duration, spoil func(*round, *attempt, cable)) func(*round, *attempt) {
+	spoiled := func(spoil func(*round, *attempt, cable)) func(*round, *attempt) {
 		return func(r *round, a *attempt) {
-			l := r.load(a, d)
+			l := r.load(a)
 			c := pick(r.fleet, a)
 			defer c.each((*proxy.Proxy).Heal)
 			spoil(r, a, c)
@@ -60,7 +60,7 @@ func networkFaults(pick func(*fleet, *attempt) cable) map[string]func(*round, *a
 		}
 	}
 	return map[string]func(*round, *attempt){
-		"cut": spoiled(longLoad, func(r *round, a *attempt, c cable) {
+		"cut": spoiled(func(r *round, a *attempt, c cable) {
 			lasts := a.between(0, 2*time.Second)
 			if a.rng.IntN(2) == 0 {
 				lasts = a.asleep()
@@ -69,7 +69,7 @@ func networkFaults(pick func(*fleet, *attempt) cable) map[string]func(*round, *a
 			c.each((*proxy.Proxy).Cut)
 			r.pass(lasts)
 		}),
-		"hold": spoiled(longLoad, func(r *round, a *attempt, c cable) {
+		"hold": spoiled(func(r *round, a *attempt, c cable) {
 			before := 0
 			if c.of != nil {
 				before = fencings(c.of)
@@ -82,13 +82,13 @@ func networkFaults(pick func(*fleet, *attempt) cable) map[string]func(*round, *a
 				r.fenced(a, c.of, before)
 			}
 		}),
-		"delay": spoiled(middleLoad, func(r *round, a *attempt, c cable) {
+		"delay": spoiled(func(r *round, a *attempt, c cable) {
 			each := a.between(50*time.Millisecond, 700*time.Millisecond)
 			a.note("%d ms each way", each.Milliseconds())
 			c.each(func(p *proxy.Proxy) { p.Delay(each) })
-			r.pass(10 * time.Second)
+			r.pass(6 * time.Second)
 		}),
-		"half-close": spoiled(middleLoad, func(r *round, a *attempt, c cable) {
+		"half-close": spoiled(func(r *round, a *attempt, c cable) {
 			for range 3 {
 				towardsServer := a.rng.IntN(2) == 0
 				c.each(func(p *proxy.Proxy) { p.HalfClose(towardsServer) })

@@ -26,6 +26,9 @@ type Config struct {
 	// Target is the base URL for a try (from 0 on) of the n'th request. It is
 	// asked each time, by several goroutines, since instances come and go.
 	Target func(n, try int) string
+	// Enough ends the posting early once it is closed: requests of which nothing
+	// was sent are left out, with no try. Nil posts all of them.
+	Enough <-chan struct{}
 }
 
 // Answer is the last answer to a request.
@@ -62,7 +65,7 @@ func Start(ctx context.Context, requests []Request, cfg Config) *Load {
 		workers.Go(func() {
 			for n := range requests {
 				if lane(&requests[n], n, cfg.Connections) == worker {
-					l.answers[n] = post(ctx, client, &requests[n], func(try int) string { return cfg.Target(n, try) })
+					l.answers[n] = post(ctx, client, &requests[n], cfg.Enough, func(try int) string { return cfg.Target(n, try) })
 					l.answered.Add(1)
 				}
 			}
@@ -96,9 +99,12 @@ func lane(q *Request, n, lanes int) int {
 	return int(h.Sum32() % uint32(lanes))
 }
 
-func post(ctx context.Context, client *http.Client, q *Request, target func(try int) string) (a Answer) {
+func post(ctx context.Context, client *http.Client, q *Request, enough <-chan struct{}, target func(try int) string) (a Answer) {
 	for ctx.Err() == nil {
 		url := target(a.Tries) + "/commandes"
+		if a.Tries == 0 && closed(enough) {
+			return a
+		}
 		a.Tries++
 		a.Status = 0
 		switch err := try(ctx, client, url, q, &a); {
@@ -115,6 +121,15 @@ func post(ctx context.Context, client *http.Client, q *Request, target func(try 
 		}
 	}
 	return a
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false // nil too
+	}
 }
 
 // try posts once. The error is that no whole answer came.

@@ -68,6 +68,24 @@ type Workload struct {
 	Expected map[string]Outcome
 }
 
+// Only is the workload of which some orders alone were sent: those at the places
+// in Orders that sent names. Their outcomes are the same.
+func (w *Workload) Only(sent func(i int) bool) *Workload {
+	only := &Workload{Products: w.Products, Supplies: w.Supplies, Expected: map[string]Outcome{}}
+	for i, r := range w.Orders {
+		if !sent(i) {
+			continue
+		}
+		only.Orders = append(only.Orders, r)
+		if id := Judge(r.Key, r.Value, time.Time{}).ID; len(r.Codes) == 0 {
+			if want, ok := w.Expected[id]; ok {
+				only.Expected[id] = want
+			}
+		}
+	}
+	return only
+}
+
 // Catalogue is the products as the file that --catalogue takes.
 func (w *Workload) Catalogue() []byte {
 	rows := make([]string, len(w.Products))

@@ -33,11 +33,18 @@ func NewClient(brokers string, opts ...kgo.Opt) (*kgo.Client, error) {
 // Produce sends the records in their order and returns when all of them are
 // acknowledged, or with the errors of those that are not.
 func Produce(ctx context.Context, client *kgo.Client, topic string, records []Record) error {
+	_, err := ProduceSome(ctx, client, topic, records)
+	return err
+}
+
+// ProduceSome is Produce, and returns the records that failed, in their order,
+// unless ctx ends. Each of them may be in the topic all the same.
+func ProduceSome(ctx context.Context, client *kgo.Client, topic string, records []Record) (refused []Record, err error) {
 	var (
 		mu     sync.Mutex
-		failed []error
+		failed = make([]error, len(records))
 	)
-	for _, r := range records {
+	for i, r := range records {
 		record := &kgo.Record{Topic: topic, Key: r.Key, Value: r.Value}
 		for _, h := range r.Headers {
 			record.Headers = append(record.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
@@ -46,14 +53,19 @@ func Produce(ctx context.Context, client *kgo.Client, topic string, records []Re
 			if err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				failed = append(failed, fmt.Errorf("produce %q to %s: %w", r.Kind, topic, err))
+				failed[i] = fmt.Errorf("produce %q to %s: %w", r.Kind, topic, err)
 			}
 		})
 	}
 	if err := client.Flush(ctx); err != nil {
-		return fmt.Errorf("flush %s: %w", topic, err)
+		return nil, fmt.Errorf("flush %s: %w", topic, err)
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	return errors.Join(failed...)
+	for i, err := range failed {
+		if err != nil {
+			refused = append(refused, records[i])
+		}
+	}
+	return refused, errors.Join(failed...)
 }
