@@ -89,7 +89,7 @@ func (r *round) verify(a *attempt, l *load) {
 		r.t.Fatal(err)
 	}
 	for _, in := range f.members {
-		program.Until(r.t, patience, "the outbox is empty", func() error { return drained(in.Process) })
+		f.until("the outbox is empty", func() error { return drained(in.Process) })
 	}
 	a.note("all sent after %.1f s", time.Since(begun).Seconds())
 	f.checked.add(l, answers)

@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -39,6 +40,7 @@ type fleet struct {
 	archive   *proxy.Proxy
 	members   [instances]*instance
 	checked   *checked
+	admin     *kadm.Client
 }
 
 // instance is one `comptoir serve`, over its lives.
@@ -78,6 +80,12 @@ func (r *round) need() *fleet {
 	begun := time.Now()
 	const disk = 1024 // megabytes: more than a round writes, for a server in memory
 	f := &fleet{t: r.t, kafka: testenv.StartCluster(r.t, testenv.OnDisk(disk)), postgres: testenv.StartPostgres(r.t, testenv.OnDisk(disk))}
+	client, err := orders.NewClient(f.kafka.Addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(client.Close)
+	f.admin = kadm.NewClient(client)
 	base := orders.Generate(orders.Config{Seed: 0, Orders: 1000})
 	catalogue := program.Catalogue(r.t, base)
 	for i := range instances {
@@ -149,10 +157,10 @@ func (f *fleet) connect() {
 // instance is well and has work.
 func (f *fleet) whole() {
 	f.t.Helper()
-	program.Until(f.t, patience, "every replica is in sync", f.inSync)
+	f.until("every replica is in sync", f.inSync)
 	for i, in := range f.members {
 		in.well()
-		program.Until(f.t, patience, fmt.Sprintf("serve-%d has tasks", i+1), func() error {
+		f.until(fmt.Sprintf("serve-%d has tasks", i+1), func() error {
 			n, err := sum(in.Process, "comptoir_stage_tasks{")
 			if err == nil && n == 0 {
 				err = fmt.Errorf("none")
@@ -163,12 +171,7 @@ func (f *fleet) whole() {
 }
 
 func (f *fleet) inSync() error {
-	client, err := orders.NewClient(f.kafka.Addr)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	topics, err := kadm.NewClient(client).ListTopicsWithInternal(f.t.Context())
+	topics, err := f.admin.ListTopicsWithInternal(f.t.Context())
 	if err != nil {
 		return err
 	}
@@ -185,28 +188,49 @@ func (f *fleet) inSync() error {
 	return nil
 }
 
-// progress is how far a topic has come.
-func (f *fleet) progress(topic string) int64 {
-	f.t.Helper()
-	var n int64
-	program.Until(f.t, patience, "the end of "+topic+" is known", func() (err error) {
-		n, err = program.Progress(f.t.Context(), f.kafka.Addr, topic)
-		return err
-	})
-	return n
+// notified is how far notifications.clients has come.
+func (f *fleet) notified() (n int64, err error) {
+	ends, err := f.admin.ListEndOffsets(f.t.Context(), "notifications.clients")
+	if err == nil {
+		err = ends.Error()
+	}
+	ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
+	return n, err
 }
 
 // goesOn returns once customers hear of something that was not finished yet.
 func (f *fleet) goesOn() time.Duration {
 	f.t.Helper()
-	begun, before := time.Now(), f.progress("notifications.clients")
-	program.Until(f.t, patience, "orders go on", func() error {
-		if now := f.progress("notifications.clients"); now <= before {
+	begun, before := time.Now(), int64(-1)
+	f.until("orders go on", func() error {
+		now, err := f.notified()
+		switch {
+		case err != nil:
+			return err
+		case before < 0:
+			before = now
+		}
+		if now <= before {
 			return fmt.Errorf("notifications.clients is still at %d", now)
 		}
 		return nil
 	})
 	return time.Since(begun)
+}
+
+// until waits for a condition of the deployment. Unlike program.Until it looks a
+// few times a second, since each look costs the brokers what the orders need.
+func (f *fleet) until(what string, condition func() error) {
+	f.t.Helper()
+	var last time.Time
+	err := errors.New("not looked yet")
+	program.Until(f.t, patience, what, func() error {
+		if time.Since(last) >= 200*time.Millisecond {
+			err = condition()
+			last = time.Now()
+		}
+		return err
+	})
 }
 
 // keepLogs writes what the instances have printed to files: if it is asked for,

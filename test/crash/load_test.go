@@ -16,8 +16,8 @@ import (
 
 // The load: moderate, since two cores carry three brokers and three instances.
 const (
-	byKafka     = 25 // records a second
-	byHTTP      = 15 // requests a second
+	byKafka     = 15 // records a second
+	byHTTP      = 8  // requests a second
 	connections = 12
 )
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -133,33 +134,41 @@ func positions(ctx context.Context, admin *kadm.Client) (found []Position, err e
 			names[group] = true
 		}
 	}
+	// Few requests, since a test looks again and again.
+	committed := admin.FetchManyOffsets(ctx, slices.Collect(maps.Keys(names))...)
+	read := map[string][]string{} // by group
+	var all []string
 	for group := range names {
-		committed, err := admin.FetchOffsets(ctx, group)
-		if err != nil {
-			return nil, fmt.Errorf("offsets of group %s: %w", group, err)
+		c := committed[group]
+		if c.Err != nil {
+			return nil, fmt.Errorf("offsets of group %s: %w", group, c.Err)
 		}
-		read := slices.Clone(inputs[group])
-		for topic := range committed {
-			read = append(read, topic)
+		list := slices.Clone(inputs[group])
+		for topic := range c.Fetched {
+			list = append(list, topic)
 		}
-		slices.Sort(read)
-		if read = slices.Compact(read); len(read) == 0 {
-			continue
-		}
-		ends, err := admin.ListEndOffsets(ctx, read...)
-		if err != nil {
-			return nil, fmt.Errorf("end offsets: %w", err)
-		}
-		ends.Each(func(o kadm.ListedOffset) {
-			p := Position{Group: group, Topic: o.Topic, Partition: o.Partition, Committed: -1, End: o.Offset}
-			if o.Err != nil {
-				return // deleted, or not there yet
+		slices.Sort(list)
+		read[group] = slices.Compact(list)
+		all = append(all, read[group]...)
+	}
+	slices.Sort(all)
+	ends, err := admin.ListEndOffsets(ctx, slices.Compact(all)...)
+	if err != nil {
+		return nil, fmt.Errorf("end offsets: %w", err)
+	}
+	for group, list := range read {
+		for _, topic := range list {
+			for _, o := range ends[topic] {
+				if o.Err != nil {
+					continue // deleted, or not there yet
+				}
+				p := Position{Group: group, Topic: o.Topic, Partition: o.Partition, Committed: -1, End: o.Offset}
+				if c, ok := committed[group].Fetched.Lookup(o.Topic, o.Partition); ok && c.Err == nil {
+					p.Committed = c.At
+				}
+				found = append(found, p)
 			}
-			if c, ok := committed.Lookup(o.Topic, o.Partition); ok && c.Err == nil {
-				p.Committed = c.At
-			}
-			found = append(found, p)
-		})
+		}
 	}
 	slices.SortFunc(found, func(a, b Position) int {
 		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
