@@ -19,7 +19,7 @@ func TestSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s Silent
 		dialled := 0
-		dial := s.through(func(context.Context, string, string) (net.Conn, error) { dialled++; return nil, nil })
+		dial := s.through(func(context.Context, string, string) (net.Conn, error) { dialled++; return new(net.TCPConn), nil })
 		a := kgo.BrokerMetadata{NodeID: 1, Host: "a", Port: 1}
 		late := &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
 		try := func(addr string, want int) {
@@ -46,6 +46,55 @@ func TestSilent(t *testing.T) {
 		s.OnBrokerRead(a, 0, 0, 0, 0, nil)
 		try("a:1", 5)
 		try("a:1", 6)
+	})
+}
+
+// TestSilentClosed: what is open to a broker that hangs is closed, so that nobody
+// waits for it any longer; one slow answer among others closes nothing.
+func TestSilentClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s Silent
+		dial := s.through(func(context.Context, string, string) (net.Conn, error) {
+			c, _ := net.Pipe()
+			return c, nil
+		})
+		a, b := kgo.BrokerMetadata{Host: "a", Port: 1}, kgo.BrokerMetadata{Host: "b", Port: 1}
+		open := func(addr string) (ended chan error) {
+			t.Helper()
+			c, err := dial(t.Context(), "tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			ended = make(chan error, 1)
+			go func() {
+				_, err := c.Read(make([]byte, 1))
+				ended <- err
+			}()
+			return ended
+		}
+		first, second, other := open("a:1"), open("a:1"), open("b:1")
+		still := func(name string, ended chan error, want bool) {
+			t.Helper()
+			synctest.Wait()
+			if got := len(ended) == 0; got != want {
+				t.Errorf("%s is open: %v, want %v", name, got, want)
+			}
+		}
+		s.OnBrokerRead(a, 0, 0, 0, 0, nil)
+		s.OnBrokerRead(b, 0, 0, 0, 0, nil)
+		time.Sleep(answerTimeout - time.Millisecond)
+		s.OnBrokerRead(a, 0, 0, 0, 0, os.ErrDeadlineExceeded)
+		still("first", first, true)
+		time.Sleep(time.Millisecond)
+		s.OnBrokerRead(a, 0, 0, 0, 0, os.ErrDeadlineExceeded)
+		still("first", first, false)
+		still("second", second, false)
+		still("that to another broker", other, true)
+		time.Sleep(silentFor)
+		later := open("a:1") // closed ones are forgotten
+		s.OnBrokerRead(a, 0, 0, 0, 0, nil)
+		still("later", later, true)
 	})
 }
 
