@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/comptoir/comptoir/test/invariants"
 	"github.com/comptoir/comptoir/test/orders"
@@ -80,7 +81,8 @@ func (r *round) need() *fleet {
 	begun := time.Now()
 	const disk = 1024 // megabytes: more than a round writes, for a server in memory
 	f := &fleet{t: r.t, kafka: testenv.StartCluster(r.t, testenv.OnDisk(disk)), postgres: testenv.StartPostgres(r.t, testenv.OnDisk(disk))}
-	client, err := orders.NewClient(f.kafka.Addr)
+	// It must neither wait long for a node that hangs nor remember how it was.
+	client, err := orders.NewClient(f.kafka.Addr, kgo.RequestTimeoutOverhead(2*time.Second), kgo.MetadataMinAge(100*time.Millisecond))
 	if err != nil {
 		r.t.Fatal(err)
 	}
