@@ -56,6 +56,33 @@ func groupByOrder(changes []OrderChange) [][]*OrderChange {
 	return groups
 }
 
+// topics are those of the batch's entries, each once.
+func (b *Batch) topics() (names []string) {
+	last := ""
+	see := func(e *Entry) {
+		if e.Topic != last && !slices.Contains(names, e.Topic) {
+			names = append(names, e.Topic)
+		}
+		last = e.Topic
+	}
+	for i := range b.Orders {
+		c := &b.Orders[i]
+		see(&c.Entry)
+		for n := range c.More {
+			see(&c.More[n])
+		}
+	}
+	return names
+}
+
+// records counts the batch's entries.
+func (b *Batch) records() (n int) {
+	for i := range b.Orders {
+		n += 1 + len(b.Orders[i].More)
+	}
+	return n
+}
+
 // levels are the last ones of each product, sorted, with the first name that a
 // product was given.
 func (b *Batch) levels() []Level {

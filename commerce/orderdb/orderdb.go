@@ -337,6 +337,9 @@ type Batch struct {
 type OrderChange struct {
 	ID    event.ID
 	Entry Entry
+	// More are other records, indexed too, that say nothing beyond what is said
+	// here: what they said of State, Verdict, Client and Invoice is joined.
+	More []Entry
 	// State is raised to this rank; Unknown says nothing. Received and
 	// InConflict come with a Content.
 	State State

@@ -18,11 +18,11 @@ const lazily = `SET LOCAL synchronous_commit = off`
 
 func (d *postgresDB) Apply(ctx context.Context, b Batch) error {
 	began := time.Now()
-	topics, err := d.numbered(ctx, b.Orders)
+	topics, err := d.numbered(ctx, b.topics())
 	if err == nil {
 		err = d.transaction(ctx, longTime, func(ctx context.Context, tx pgx.Tx) error { return applyPostgres(ctx, tx, &b, topics) })
 	}
-	d.m.done(kindApply, len(b.Orders), began, err)
+	d.m.done(kindApply, b.records(), began, err)
 	return err
 }
 
@@ -226,15 +226,15 @@ func loadContents(ctx context.Context, tx pgx.Tx, stored []*record, groups map[e
 	})
 }
 
-// numbered returns the numbers of topics, those of changes certainly. Ones met
+// numbered returns the numbers of topics, those named certainly. Ones met
 // for the first time get theirs at once, whatever becomes of the batch.
-func (d *postgresDB) numbered(ctx context.Context, changes []OrderChange) (map[string]int64, error) {
+func (d *postgresDB) numbered(ctx context.Context, names []string) (map[string]int64, error) {
 	d.topicsMu.Lock()
 	topics := d.topics
 	d.topicsMu.Unlock()
 	var unknown []string
-	for i := range changes {
-		if name := changes[i].Entry.Topic; topics[name] == 0 && !slices.Contains(unknown, name) {
+	for _, name := range names {
+		if topics[name] == 0 {
 			unknown = append(unknown, name)
 		}
 	}

@@ -102,13 +102,10 @@ func (r *record) accept(o *NewOrder, at int64) Result {
 
 // apply takes what a record says. ids gives the numbers of topics.
 func (r *record) apply(c *OrderChange, ids map[string]int64) {
-	at := toMillis(c.Entry.Time)
-	r.entries = append(r.entries, entry{at, ids[c.Entry.Topic], c.Entry.Partition, c.Entry.Offset})
-	r.changes++
-	if c.Entry.Topic != event.TopicOrders && c.Entry.Topic != event.TopicErrors {
-		r.updated = max(r.updated, at)
+	at := r.index(&c.Entry, ids)
+	for i := range c.More {
+		r.index(&c.More[i], ids)
 	}
-
 	if c.Content != nil && (c.State == Received || c.State == InConflict) {
 		k := r.learn(c.Content)
 		if c.State == InConflict && !k.refused {
@@ -144,6 +141,17 @@ func (r *record) apply(c *OrderChange, ids map[string]int64) {
 	for _, code := range c.Alerts {
 		r.alerts.add(c.Accused, c.Origin, clean(code), at)
 	}
+}
+
+// index adds an entry to the timeline, and returns its time.
+func (r *record) index(e *Entry, ids map[string]int64) (at int64) {
+	at = toMillis(e.Time)
+	r.entries = append(r.entries, entry{at, ids[e.Topic], e.Partition, e.Offset})
+	r.changes++
+	if e.Topic != event.TopicOrders && e.Topic != event.TopicErrors {
+		r.updated = max(r.updated, at)
+	}
+	return at
 }
 
 func (r *record) applyAll(changes []*OrderChange, ids map[string]int64) {

@@ -7,7 +7,7 @@ import (
 )
 
 func (d *sqliteDB) Apply(ctx context.Context, b Batch) error {
-	return d.do(ctx, &task{kind: kindApply, size: len(b.Orders), run: func(w *sqliteWriter) error { return w.apply(&b) }})
+	return d.do(ctx, &task{kind: kindApply, size: b.records(), run: func(w *sqliteWriter) error { return w.apply(&b) }})
 }
 
 func (w *sqliteWriter) apply(b *Batch) error {
@@ -102,8 +102,7 @@ func (w *sqliteWriter) addTopics(b *Batch) error {
 			return err
 		}
 	}
-	for i := range b.Orders {
-		name := b.Orders[i].Entry.Topic
+	for _, name := range b.topics() {
 		if _, known := w.topics[name]; known {
 			continue
 		}

@@ -13,15 +13,6 @@ import (
 	"github.com/comptoir/comptoir/commerce/orderdb"
 )
 
-// batch is what some fetches gave, indexed, partition by partition.
-type batch struct {
-	chunks []chunk
-	said   orderdb.Batch // its positions are set when it is applied
-}
-
-// full says that the batch shall not grow.
-func (b *batch) full() bool { return b != nil && len(b.said.Orders) >= batchRecords }
-
 // chunk is a partition's share of a fetch.
 type chunk struct {
 	tp   orderdb.Partition
@@ -29,9 +20,9 @@ type chunk struct {
 	end  int64 // behind its last record, trailing markers included
 	data bool  // there is more than markers
 	to   orderdb.Position
-	// Where the partition's part of said ends; it begins where the chunk's
-	// before ends.
-	orders, levels, products int
+	// Where the chunk's levels and products of said end; they begin where those of
+	// the chunk before end.
+	levels, products int
 }
 
 // empty says that there are only markers, which the database need not know.
@@ -87,7 +78,7 @@ func (s *session) index(b *batch, fetches kgo.Fetches) (_ *batch, back *lapse) {
 				continue
 			}
 			records++
-			if !Index(&b.said, r) {
+			if !b.add(r) {
 				skipped++
 			}
 		}
@@ -100,8 +91,9 @@ func (s *session) index(b *batch, fetches kgo.Fetches) (_ *batch, back *lapse) {
 		}
 		c.end = ftp.Records[len(ftp.Records)-1].Offset + 1
 		c.p.read.Store(c.end)
+		s.step.hear(&c.p.place, &ftp)
 		c.to = orderdb.Position{Topic: c.p.topic, Next: c.end}
-		c.orders, c.levels, c.products = len(b.said.Orders), len(b.said.Levels), len(b.said.Products)
+		c.levels, c.products = len(b.said.Levels), len(b.said.Products)
 		b.chunks = append(b.chunks, c)
 	})
 	if back != nil {
@@ -127,7 +119,8 @@ type flight struct {
 	b       *batch
 	done    chan struct{}
 	landing context.Context // ends with done
-	took    time.Duration   // once it has landed
+	began   time.Time
+	took    time.Duration // once it has landed
 	err     error
 }
 
@@ -136,16 +129,15 @@ func (f *flight) landed() bool { return f.landing.Err() != nil }
 // launch applies b in a goroutine of its own, which land joins.
 func (s *session) launch(b *batch) *flight {
 	landing, end := context.WithCancel(context.Background())
-	f := &flight{b: b, done: make(chan struct{}), landing: landing}
+	f := &flight{b: b, done: make(chan struct{}), landing: landing, began: time.Now()}
 	s.mu.Lock()
 	s.flight = f
 	s.mu.Unlock()
 	go func() {
 		defer end()
 		defer close(f.done)
-		began := time.Now()
 		f.err = s.apply(b)
-		f.took = time.Since(began)
+		f.took = time.Since(f.began)
 	}()
 	return f
 }
@@ -238,15 +230,22 @@ func (s *session) current(b *batch) orderdb.Batch {
 		return said
 	}
 	said.Orders, said.Levels, said.Products = nil, nil, nil
-	var o, l, p int
+	for _, c := range b.said.Orders {
+		if c, left := without(c, func(e orderdb.Entry) bool {
+			_, ours := said.To[orderdb.Partition{Topic: e.Topic, Partition: e.Partition}]
+			return ours
+		}); left {
+			said.Orders = append(said.Orders, c)
+		}
+	}
+	var l, p int
 	for i := range b.chunks {
 		c := &b.chunks[i]
 		if s.open[c.tp] == c.p {
-			said.Orders = append(said.Orders, b.said.Orders[o:c.orders]...)
 			said.Levels = append(said.Levels, b.said.Levels[l:c.levels]...)
 			said.Products = append(said.Products, b.said.Products[p:c.products]...)
 		}
-		o, l, p = c.orders, c.levels, c.products
+		l, p = c.levels, c.products
 	}
 	return said
 }

@@ -213,7 +213,7 @@ func (m *memory) Apply(_ context.Context, b orderdb.Batch) error {
 		m.positions[p] = to
 	}
 	for _, o := range b.Orders {
-		m.entries[o.ID] = append(m.entries[o.ID], o.Entry)
+		m.entries[o.ID] = append(append(m.entries[o.ID], o.Entry), o.More...)
 		m.states[o.ID] = max(m.states[o.ID], o.State)
 	}
 	for _, l := range b.Levels {

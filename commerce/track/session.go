@@ -23,21 +23,28 @@ type balancer struct{ kgo.GroupBalancer }
 func (balancer) ProtocolName() string { return protocolName }
 
 const (
-	// pollRecords is the most records of one fetch, batchRecords how many a batch
-	// has that is full.
-	pollRecords, batchRecords = 2000, 2000
+	// batchBytes is how much memory a batch takes that is full, about: some 16,000
+	// orders.
+	batchBytes = 20 << 20
 	// gatherShare is how many times as long as a batch took the next one gathers,
-	// unless it is full before, and longestGather the most of it. Under load a
-	// batch so has most records of its orders, and writes each order once.
+	// unless it is full before, and longestGather the most of it.
 	gatherShare   = 3
 	longestGather = 100 * time.Millisecond
+	// After a batch of busyRecords the next one gathers for busyGather from when
+	// that one began: under a backlog an order's records stand some tenths of a
+	// second apart, and each batch that has one of them reads and writes the order.
+	busyRecords = 2000
+	busyGather  = time.Second
 	// longestYield bounds the rest after a batch while tracking is behind and the
-	// topics still grow: as long as the batch took. The orders themselves come
-	// before what is told of them, and both want the same processors.
-	longestYield = 500 * time.Millisecond
+	// topics still grow: yieldShare times as long as the batch took. The orders
+	// themselves come before what is told of them, and both want the same
+	// processors.
+	yieldShare   = 2
+	longestYield = 2 * time.Second
 	// fetchPause is between the fetches of a batch that gathers: each costs the
-	// broker as much as the records do.
-	fetchPause = 20 * time.Millisecond
+	// broker as much as the records do, unless it has many.
+	fetchPause  = 20 * time.Millisecond
+	manyRecords = 500
 	// drainWait is how long after the last record the input counts as dry, which
 	// commits to Kafka.
 	drainWait = 50 * time.Millisecond
@@ -58,6 +65,7 @@ type session struct {
 	fail context.CancelCauseFunc
 	// poke makes the watch look at once.
 	poke chan struct{}
+	step step
 
 	mu     sync.Mutex
 	open   map[orderdb.Partition]*openPartition
@@ -74,12 +82,13 @@ type openPartition struct {
 	// applied is where the database is, trailing markers included; committed is
 	// what the group was told.
 	applied, committed int64
+	place
 }
 
 func (p *openPartition) dirty() bool { return p.applied > p.committed }
 
 func (t *Tracker) session() error {
-	s := &session{t: t, open: make(map[orderdb.Partition]*openPartition), poke: make(chan struct{}, 1)}
+	s := &session{t: t, open: make(map[orderdb.Partition]*openPartition), poke: make(chan struct{}, 1), step: step{length: firstSlice}}
 	s.ctx, s.fail = context.WithCancelCause(t.soft)
 	defer s.fail(nil)
 	var err error
@@ -139,6 +148,7 @@ func (s *session) options() []kgo.Opt {
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		// Partitions that are new to us wait for the fetch under way.
 		kgo.FetchMaxWait(500 * time.Millisecond),
+		kgo.FetchMaxPartitionBytes(stepBytes),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, added map[string][]int32) {
 			if len(added) == 0 {
 				s.t.health.set(causeMember, nil)
@@ -211,7 +221,8 @@ func (s *session) take(offsets map[string]map[int32]kgo.Offset, at map[orderdb.P
 		for n, group := range parts {
 			tp := orderdb.Partition{Topic: topic, Partition: n}
 			a := at[tp]
-			p := &openPartition{topic: a.topic, stored: a.stored, applied: a.next, committed: group.EpochOffset().Offset}
+			p := &openPartition{topic: a.topic, stored: a.stored, applied: a.next, committed: group.EpochOffset().Offset,
+				place: place{end: a.end, heard: time.Now()}}
 			p.read.Store(a.next)
 			if p.committed > a.end {
 				p.committed = -1 // of a log that is no more
@@ -256,8 +267,10 @@ func (s *session) loop() error {
 	grown := growth{}
 	var next *batch
 	var f *flight
+	many := false
 	for s.ctx.Err() == nil {
-		fetches := s.poll(f, next, due, yield)
+		fetches := s.poll(f, next, due, yield, many)
+		many = fetches.NumRecords() >= manyRecords
 		if fetches.IsClientClosed() {
 			return errors.New("kafka client closed")
 		}
@@ -268,15 +281,25 @@ func (s *session) loop() error {
 		})
 		grown.look(fetches)
 		var back *lapse
-		next, back = s.index(next, fetches)
+		if next, back = s.index(next, fetches); back == nil {
+			s.keepStep()
+			next, back = s.index(next, s.rest())
+		}
+		read := s.step.done && fetches.NumRecords() == 0 // the slice
+		if read && next == nil {
+			s.step.next(0)
+		}
 		dry := f == nil && next == nil
-		if f != nil && (f.landed() || back != nil || next.full()) {
+		if f != nil && (f.landed() || back != nil || next.full() || read) {
 			if err := s.land(f); err != nil {
 				return err
 			}
 			due, yield = time.Now().Add(min(gatherShare*f.took, longestGather)), time.Time{}
+			if busy := f.began.Add(busyGather); f.b.records >= busyRecords && due.Before(busy) {
+				due = busy
+			}
 			if grown.taken() {
-				yield = time.Now().Add(min(f.took, longestYield))
+				yield = time.Now().Add(min(yieldShare*f.took, longestYield))
 			}
 			f = nil
 		}
@@ -287,7 +310,16 @@ func (s *session) loop() error {
 		case next.empty():
 			next.advance()
 			next = nil
-		case next.full() && !time.Now().Before(yield), !next.full() && !time.Now().Before(due):
+		case s.step.end > 0 && !next.full() && !read: // the slice goes on
+		case s.step.end > 0 || next.full():
+			if time.Now().Before(yield) {
+				break
+			}
+			if read {
+				s.step.next(next.size)
+			}
+			f, next = s.launch(next), nil
+		case !time.Now().Before(due):
 			f, next = s.launch(next), nil
 		}
 		if dry || time.Since(lastCommit) > commitInterval {
@@ -329,12 +361,18 @@ func (g *growth) taken() bool {
 // poll waits for records, for the batch under way to be applied, for the next
 // one to be due, or for the input to be dry while the group is to be told
 // something.
-func (s *session) poll(f *flight, next *batch, due, yield time.Time) kgo.Fetches {
+func (s *session) poll(f *flight, next *batch, due, yield time.Time, many bool) kgo.Fetches {
 	wait := time.Minute
 	switch {
-	case next.full() && f == nil:
+	case (next.full() || s.step.done) && f == nil && time.Now().Before(yield):
 		sleep(s.ctx, time.Until(yield))
 		return nil
+	case s.step.done:
+		wait = lastFetch
+	case s.step.end > 0:
+		wait = slicePatience / 4
+	case next != nil && many:
+		wait = fetchPause
 	case next != nil && f != nil:
 		sleep(s.ctx, fetchPause)
 	case next != nil:
@@ -348,7 +386,7 @@ func (s *session) poll(f *flight, next *batch, due, yield time.Time) kgo.Fetches
 	if f != nil {
 		defer context.AfterFunc(f.landing, cancel)()
 	}
-	return s.cl.PollRecords(ctx, pollRecords)
+	return s.fetch(ctx)
 }
 
 func (s *session) dirty() bool {

@@ -165,7 +165,7 @@ func TestDatabaseRules(t *testing.T) {
 
 // TestRevokedIsDropped applies a batch after one of its partitions has gone.
 func TestRevokedIsDropped(t *testing.T) {
-	kept, lost := orderdb.Partition{Topic: event.TopicOrders, Partition: 1}, orderdb.Partition{Topic: event.TopicMovements}
+	kept, lost := orderdb.Partition{Topic: event.TopicAccepted, Partition: 1}, orderdb.Partition{Topic: event.TopicMovements}
 	s := &session{open: map[orderdb.Partition]*openPartition{}}
 	b := &batch{}
 	for i, p := range []orderdb.Partition{lost, kept, lost} {
@@ -173,9 +173,12 @@ func TestRevokedIsDropped(t *testing.T) {
 		if i < 2 { // the third is a partition that went and came back
 			s.open[p] = c.p
 		}
-		Index(&b.said, record(p.Topic, p.Partition, fmt.Sprint(i)))
-		Index(&b.said, record(event.TopicProducts, 0, ""))
-		c.orders, c.levels, c.products = len(b.said.Orders), len(b.said.Levels), len(b.said.Products)
+		b.add(record(p.Topic, p.Partition, fmt.Sprint(i)))
+		b.add(record(event.TopicProducts, 0, ""))
+		if p == kept {
+			b.add(record(p.Topic, p.Partition, "0")) // joins what the lost partition said
+		}
+		c.levels, c.products = len(b.said.Levels), len(b.said.Products)
 		b.chunks = append(b.chunks, c)
 	}
 	s.revoked(t.Context(), nil, map[string][]int32{lost.Topic: {lost.Partition}})
@@ -183,7 +186,11 @@ func TestRevokedIsDropped(t *testing.T) {
 	if len(got.From) != 1 || got.To[kept].Next != 9 {
 		t.Errorf("positions from %v to %v", got.From, got.To)
 	}
-	if len(got.Orders) != 1 || got.Orders[0].ID != "1" || len(got.Levels) != 0 || len(got.Products) != 1 {
+	if len(b.said.Orders) != 3 || len(b.said.Orders[0].More) != 1 {
+		t.Errorf("gathered %v", b.said.Orders)
+	}
+	if len(got.Orders) != 2 || got.Orders[0].ID != "0" || got.Orders[0].Entry.Topic != kept.Topic || len(got.Orders[0].More) != 0 ||
+		got.Orders[1].ID != "1" || len(got.Levels) != 0 || len(got.Products) != 1 {
 		t.Errorf("orders %v, levels %v, products %v", got.Orders, got.Levels, got.Products)
 	}
 }

@@ -1,0 +1,104 @@
+package track
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/commerce/orderdb"
+)
+
+// partitionAt is a partition whose last record is of the millisecond at, and
+// which has unread records more.
+func partitionAt(at, unread int64) *openPartition {
+	p := &openPartition{place: place{at: at, end: 100 + unread, heard: time.Now()}}
+	p.read.Store(100)
+	return p
+}
+
+func TestSlice(t *testing.T) {
+	orders, verdicts, dry := orderdb.Partition{Topic: event.TopicOrders}, orderdb.Partition{Topic: event.TopicVerdicts}, orderdb.Partition{Topic: event.TopicJournal}
+	s := step{length: time.Second}
+	open := map[orderdb.Partition]*openPartition{orders: partitionAt(9000, 10), verdicts: partitionAt(5000, behindRecords/2), dry: partitionAt(1000, 0)}
+	look := func(wantStop, wantResume []orderdb.Partition, wantDone bool) {
+		t.Helper()
+		stop, resume := s.look(open)
+		for what, c := range map[string]struct {
+			got  map[string][]int32
+			want []orderdb.Partition
+		}{"stopped": {stop, wantStop}, "resumed": {resume, wantResume}} {
+			var got []orderdb.Partition
+			for topic, partitions := range c.got {
+				for _, n := range partitions {
+					got = append(got, orderdb.Partition{Topic: topic, Partition: n})
+				}
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%s: %v, not %v", what, got, c.want)
+			}
+		}
+		if s.done != wantDone {
+			t.Errorf("done: %v", s.done)
+		}
+	}
+	list := func(p ...orderdb.Partition) []orderdb.Partition { return p }
+
+	look(nil, nil, false) // not behind
+	if s.end != 0 {
+		t.Fatal("a slice without being behind")
+	}
+	open[verdicts].end += behindRecords
+	look(list(orders), nil, false) // the slice ends at 6000
+	open[verdicts].at = 5999
+	look(nil, nil, false)
+	open[verdicts].at = 6000
+	look(list(verdicts), nil, true)
+	s.next(mostSlice + 1)
+	if s.length != time.Second/2 {
+		t.Errorf("after a large slice: %v", s.length)
+	}
+	look(nil, list(verdicts), false) // until 6500
+	open[verdicts].heard = time.Now().Add(-2 * slicePatience)
+	look(nil, nil, true) // it is silent
+	open[verdicts].heard = time.Now()
+	look(nil, nil, false)
+	delete(open, orders) // revoked while it waits
+	look(nil, list(orders), false)
+	open[verdicts].read.Store(open[verdicts].end)
+	look(nil, nil, true)
+	s.next(leastSlice - 1)
+	if s.length != time.Second {
+		t.Errorf("after a small slice: %v", s.length)
+	}
+	look(nil, nil, false)
+	if s.end != 0 {
+		t.Error("a slice with all read")
+	}
+}
+
+// TestBehind has a Tracker meet a backlog that spans a minute, so that it reads
+// by slices: whatever waits is read in the end.
+func TestBehind(t *testing.T) {
+	c := newCluster(t, 2)
+	const orders = 4000
+	start := time.Now().Add(-time.Minute)
+	for _, topic := range []string{event.TopicOrders, event.TopicVerdicts, event.TopicMovements, event.TopicAccepted, event.TopicInvoices, event.TopicNotifications} {
+		var recs []*kgo.Record
+		for i := range orders {
+			r := record(topic, int32(i%2), fmt.Sprint(i))
+			r.Timestamp = start.Add(time.Duration(i) * time.Minute / orders)
+			recs = append(recs, r)
+		}
+		c.send(recs...)
+	}
+	db := newMemory()
+	c.start(db)
+	eventually(t, "lag 0", c.lag)
+	if err := sameTimelines(db.timelines(), c.scan()); err != nil {
+		t.Fatal(err)
+	}
+}
