@@ -80,14 +80,15 @@ func DecodeJSON(data []byte) (Value, error) {
 		}
 		return Value{}, fmt.Errorf("invalid JSON: %w", err)
 	}
-	s := scanner{data: data}
+	s := scanner{data: string(data)}
 	s.space()
 	return s.value(true)
 }
 
-// scanner walks over JSON that is known to be valid, which keeps it simple.
+// scanner walks over JSON that is known to be valid, which keeps it simple. What
+// it finds are parts of one text: a record's fields are used together.
 type scanner struct {
-	data []byte
+	data string
 	pos  int
 }
 
@@ -154,16 +155,16 @@ func (s *scanner) value(fields bool) (Value, error) {
 			return s.object()
 		}
 		s.skip()
-		return Value{Kind: Object, Text: string(s.data[start:s.pos])}, nil
+		return Value{Kind: Object, Text: s.data[start:s.pos]}, nil
 	case '[':
 		s.skip()
-		return Value{Kind: Array, Text: string(s.data[start:s.pos])}, nil
+		return Value{Kind: Array, Text: s.data[start:s.pos]}, nil
 	case '"':
 		text, err := s.str()
 		return Value{Kind: String, Text: text}, err
 	}
 	s.skip()
-	v := Value{Text: string(s.data[start:s.pos])}
+	v := Value{Text: s.data[start:s.pos]}
 	switch v.Text[0] {
 	case 'n':
 		return Value{}, nil
@@ -177,7 +178,7 @@ func (s *scanner) value(fields bool) (Value, error) {
 
 func (s *scanner) object() (Value, error) {
 	start := s.pos
-	v := Value{Kind: Object, Fields: make([]Field, 0, 12)}
+	v := Value{Kind: Object, Fields: make([]Field, 0, 16)}
 	s.pos++
 	var seen map[string]bool
 	for {
@@ -185,7 +186,7 @@ func (s *scanner) object() (Value, error) {
 		switch s.data[s.pos] {
 		case '}':
 			s.pos++
-			v.Text = string(s.data[start:s.pos])
+			v.Text = s.data[start:s.pos]
 			return v, nil
 		case ',':
 			s.pos++
@@ -233,13 +234,13 @@ func (s *scanner) str() (string, error) {
 	s.pos++
 	raw := s.data[start:s.pos]
 	if !escaped {
-		return string(raw[1 : len(raw)-1]), nil
+		return raw[1 : len(raw)-1], nil
 	}
 	if loneSurrogate(raw) {
 		return "", errSurrogate
 	}
 	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
+	if err := json.Unmarshal([]byte(raw), &text); err != nil {
 		return "", err
 	}
 	return text, nil
@@ -247,7 +248,7 @@ func (s *scanner) str() (string, error) {
 
 // loneSurrogate reports whether an escaped string names half a pair, which
 // encoding/json would silently replace.
-func loneSurrogate(raw []byte) bool {
+func loneSurrogate(raw string) bool {
 	unit := func(i int) rune {
 		if i+6 > len(raw) || raw[i] != '\\' || raw[i+1] != 'u' {
 			return -1

@@ -276,10 +276,12 @@ func (w *write) group(out []statement, rows []*row) []statement {
 			groups[k] = g
 			order = append(order, g)
 		}
+		texts := make([]string, len(r.vals)) // one allocation for all of a row
 		for i, v := range r.vals {
 			var text *string
 			if s, ok := v.(string); ok {
-				text = &s
+				texts[i] = s
+				text = &texts[i]
 			}
 			g.args[i] = append(g.args[i], text)
 		}

@@ -36,7 +36,7 @@ var errNoObject = errors.New("a row needs a JSON object as value; set value.conv
 
 // newRow maps a record by the settings, without looking at the database.
 func (s *settings) newRow(r *connect.Record) (*row, error) {
-	out := &row{rec: r}
+	out := &row{rec: r, cells: make([]cell, 0, 3+len(r.Value.Fields))}
 	add := func(c cell) { out.cells = append(out.cells, c) }
 	number := func(n int64) connect.Value {
 		return connect.Value{Kind: connect.Number, Text: strconv.FormatInt(n, 10), Type: "int64"}
@@ -57,7 +57,7 @@ func (s *settings) newRow(r *connect.Record) (*row, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.cells = cells
+		out.cells = append(out.cells, cells...)
 	case "record_value":
 		for _, name := range s.pkFields {
 			v, ok := r.Value.Field(name)

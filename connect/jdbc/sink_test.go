@@ -289,3 +289,38 @@ func TestBindsToRealColumns(t *testing.T) {
 		}
 	}
 }
+
+// TestManyRows writes more rows than go into one statement, of two shapes, with
+// keys that come again, and one that the database refuses if tolerated.
+func TestManyRows(t *testing.T) {
+	onEach(t, func(t *testing.T, d *database) {
+		b := d.sink(t, map[string]string{"insert.mode": "upsert", "pk.mode": "record_value", "pk.fields": "k"})
+		b.assign(t, assignment("A", 0))
+		var lines []string
+		for i := range 300 {
+			more := ""
+			if i/100 == 1 {
+				more = `,"b":"2"`
+			}
+			lines = append(lines, fmt.Sprintf(`{"k":"%d","a":"%d"%s}`, i%150, i, more))
+		}
+		mustPut(t, b, values(0, lines...))
+		d.want(t, `SELECT count(*), count(b), min(length(a)), max(length(a)) FROM `+d.table, "150|100|3|3")
+		d.want(t, `SELECT a, b FROM `+d.table+` WHERE k = '149'`, "299|2")
+		d.want(t, `SELECT a, b FROM `+d.table+` WHERE k = '100'`, "250|2")
+
+		in := d.sink(t, map[string]string{"pk.mode": "record_value", "pk.fields": "k"})
+		in.tolerate = true
+		in.assign(t, assignment("A", 0))
+		lines = nil
+		for i := range 100 {
+			lines = append(lines, fmt.Sprintf(`{"k":"%d","a":"new"}`, 1000+i))
+		}
+		lines[50] = `{"k":"7","a":"new"}`
+		mustPut(t, in, values(300, lines...))
+		d.want(t, `SELECT count(*) FROM `+d.table+` WHERE a = 'new'`, "99")
+		if len(in.reported) != 1 || !strings.HasPrefix(in.reported[0], "350: ") {
+			t.Errorf("reported %q", in.reported)
+		}
+	})
+}

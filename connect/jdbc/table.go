@@ -2,6 +2,7 @@ package jdbc
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/comptoir/comptoir/connect"
@@ -133,8 +134,13 @@ func (r *row) bind(t *table, bind func(*column, cell) (any, error)) error {
 func (r *row) key() string {
 	var b strings.Builder
 	for _, v := range r.vals[:r.keys] {
-		s := fmt.Sprint(v)
-		fmt.Fprintf(&b, "%d:%s", len(s), s)
+		s, text := v.(string)
+		if !text {
+			s = fmt.Sprint(v)
+		}
+		b.WriteString(strconv.Itoa(len(s)))
+		b.WriteByte(':')
+		b.WriteString(s)
 	}
 	return b.String()
 }
