@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 func TestAfter(t *testing.T) {
@@ -268,5 +270,35 @@ func TestReader(t *testing.T) {
 	bad := errors.New("bad")
 	if _, err := r.Get([]byte("key"), func([]byte) error { return bad }); !errors.Is(err, bad) {
 		t.Errorf("error %v, want that of read", err)
+	}
+}
+
+// TestStateWithALog opens what a version has left that wrote a log, as after its
+// death: all of it is in the log alone.
+func TestStateWithALog(t *testing.T) {
+	dir := t.TempDir()
+	old, err := pebble.Open(dir, &pebble.Options{Logger: silent{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kv := range [][2]string{{string(keyInstance), "me"}, {string(keySpace) + "app/state", "\x00\x00\x00\x01"}, {"\x00\x00\x00\x01\x00\x00k", "v"}} {
+		if err := old.Set([]byte(kv[0]), []byte(kv[1]), pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := old.Close(); err != nil { // which leaves the log as it is
+		t.Fatal(err)
+	}
+	for range 2 {
+		db, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := content(t, db, space(t, db, "app", "state", 0)); db.Instance() != "me" || len(got) != 1 || got["k"] != "v" {
+			t.Errorf("instance %s holds %q", db.Instance(), got)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
