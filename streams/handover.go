@@ -34,7 +34,7 @@ type handed struct {
 // send is what a task's outputs do with a record.
 func (w *worker) send(out *output, partition int32, key, value []byte, headers []Header, at time.Time) {
 	if out.internal == nil {
-		w.produce(out.topic, partition, key, value, headers, at, w.produced)
+		w.produce(out.topic, partition, key, value, headers, at, w.onProduced)
 		return
 	}
 	if partition < 0 && key != nil {
@@ -45,7 +45,7 @@ func (w *worker) send(out *output, partition int32, key, value []byte, headers [
 		return
 	}
 	w.txn.sent(partitionKey{out.topic, partition}, -1)
-	w.produce(out.topic, partition, key, value, headers, at, w.producedInside)
+	w.produce(out.topic, partition, key, value, headers, at, w.onProducedInside)
 }
 
 // near returns the source by which a task of ours takes what goes to a partition

@@ -32,6 +32,8 @@ type worker struct {
 	group *kgo.Client
 	fetch *kgo.Client
 	prod  producers
+	// onProduced and onProducedInside are the methods of these names, made values once.
+	onProduced, onProducedInside func(*kgo.Record, error)
 	// outages are those that group and fetch client have met.
 	outages kclient.Outages
 
@@ -99,6 +101,7 @@ func newWorker(a *App) (*worker, error) {
 		owned: map[string]map[int32]bool{}, tasks: map[int32]*task{}, queues: map[int32]*orderedQueue{},
 		committed: map[partitionKey]int64{}, behind: map[partitionKey]int64{}, takenOver: make(chan struct{}, 1),
 	}
+	w.onProduced, w.onProducedInside = w.produced, w.producedInside
 	w.metrics.init(w.top.app)
 	var err error
 	w.fetch, err = w.cfg.Kafka.New(append(readerOptions(),
