@@ -33,6 +33,7 @@ type KeyValue[K comparable, V any] struct {
 	value Serde[V]
 	ttl   time.Duration
 	since func(V) time.Time
+	cold  func(V) bool
 }
 
 // storeDef is a store as the topology knows it.
@@ -75,6 +76,14 @@ func (s *KeyValue[K, V]) Expire(ttl time.Duration, since func(V) time.Time) *Key
 	return s
 }
 
+// Cold tells the store which values are hardly ever read again, so that they do
+// not stay in memory once they are committed, where they would be in the way of
+// others. It changes nothing of what Get returns.
+func (s *KeyValue[K, V]) Cold(cold func(V) bool) *KeyValue[K, V] {
+	s.cold = cold
+	return s
+}
+
 func (s *KeyValue[K, V]) describe() (string, string) { return "store", s.name }
 
 type entry[K comparable, V any] struct {
@@ -97,6 +106,7 @@ type keyValueState[K comparable, V any] struct {
 	old     map[K]*entry[K, V] // the old generation: read and committed, unless it is in entries too
 	weight  int                // of entries
 	dirty   []*entry[K, V]
+	free    []*entry[K, V] // cold ones, to be used again
 	size    int
 	scratch []byte
 	cursor  []byte // where the next sweep goes on
@@ -170,7 +180,27 @@ func (st *keyValueState[K, V]) newEntry(k K, enc []byte) *entry[K, V] {
 	if own, err := st.def.key.Parse(enc); err == nil && own == k {
 		k = own
 	}
+	if n := len(st.free); n > 0 {
+		e := st.free[n-1]
+		st.free = st.free[:n-1]
+		*e = entry[K, V]{key: k, size: len(enc)}
+		return e
+	}
 	return &entry[K, V]{key: k, size: len(enc)}
+}
+
+// freeEntries bounds the entries that are kept to be used again.
+const freeEntries = 4096
+
+// forget drops an entry that is committed from memory.
+func (st *keyValueState[K, V]) forget(e *entry[K, V]) {
+	delete(st.entries, e.key)
+	delete(st.old, e.key)
+	st.weight -= e.weight()
+	if len(st.free) < freeEntries {
+		*e = entry[K, V]{} // it holds on to nothing
+		st.free = append(st.free, e)
+	}
 }
 
 // Put writes the value of a key.
@@ -301,6 +331,9 @@ func (st *keyValueState[K, V]) flush(emit func(key, value []byte)) {
 func (st *keyValueState[K, V]) settle() {
 	for _, e := range st.dirty {
 		e.dirty, e.absent = false, !e.present
+		if e.present && st.def.cold != nil && st.def.cold(e.value) {
+			st.forget(e)
+		}
 	}
 	if len(st.entries) > cacheEntries || st.weight > cacheBytes {
 		st.old, st.entries, st.weight = st.entries, make(map[K]*entry[K, V], min(len(st.entries), cacheEntries)), 0

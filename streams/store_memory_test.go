@@ -140,3 +140,25 @@ func TestStoredKeysAreTheirOwn(t *testing.T) {
 		}
 	}
 }
+
+// TestColdValuesLeaveMemory: they are there, but not in memory.
+func TestColdValuesLeaveMemory(t *testing.T) {
+	run, tk, commit := largeValues(t)
+	tk.stores[0].(*keyValueState[string, string]).def.Cold(func(v string) bool { return v != "warm" })
+	for range 2 { // written, then read and written again
+		run("a", "cold")
+		run("b", "warm")
+		commit()
+		if got, want := held(tk), len("warm"); got != want {
+			t.Errorf("%d bytes of values stay in memory, want %d", got, want)
+		}
+		run("get", "a")
+		run("get", "b")
+		run("b", "cold")
+		run("a", "warm")
+		commit()
+		if got, want := held(tk), len("warm"); got != want {
+			t.Errorf("%d bytes of values stay in memory, want %d", got, want)
+		}
+	}
+}

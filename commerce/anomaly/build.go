@@ -63,7 +63,8 @@ func Build(b *streams.Builder, cfg Config) {
 	s.clients = streams.NewKeyValue(b, "frequences", event.Key, activitySerde).
 		Expire(s.limits.Window+time.Hour, func(a activity) time.Time { return a.at })
 	s.alerted = streams.NewKeyValue(b, "alertes", event.Key, alertedSerde).
-		Expire(cfg.IdentityTTL, func(a alerted) time.Time { return a.at })
+		Expire(cfg.IdentityTTL, func(a alerted) time.Time { return a.at }).
+		Cold(func(alerted) bool { return true })
 	s.errors = streams.To(b, event.Errors)
 
 	orders := streams.From(b, event.Orders).Unhurried()

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/comptoir/comptoir/streams"
@@ -97,8 +98,13 @@ const maxTrace = 256
 
 // Headers returns the headers of a record that is written for an order because
 // of a record with the headers in: the order's id, and the trace context if
-// there was one of a sane length.
+// there was one of a sane length. The result may be in itself, which is such
+// headers already when it comes from an event of ours.
 func Headers(id ID, in []streams.Header) []streams.Header {
+	if len(in) > 0 && in[0].Key == HeaderOrder && string(in[0].Value) == string(id) &&
+		(len(in) == 1 || len(in) == 2 && in[1].Key == HeaderTrace && len(in[1].Value) <= maxTrace) {
+		return in[:len(in):len(in)]
+	}
 	out := make([]streams.Header, 0, 2)
 	out = append(out, streams.Header{Key: HeaderOrder, Value: []byte(id)})
 	for _, h := range in {
@@ -107,4 +113,14 @@ func Headers(id ID, in []streams.Header) []streams.Header {
 		}
 	}
 	return out
+}
+
+// OwnHeaders returns a copy of headers to be kept: those of a record are a part of
+// what was fetched with it.
+func OwnHeaders(headers []streams.Header) []streams.Header {
+	own := make([]streams.Header, len(headers))
+	for i, h := range headers {
+		own[i] = streams.Header{Key: h.Key, Value: bytes.Clone(h.Value)}
+	}
+	return own
 }

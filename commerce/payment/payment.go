@@ -96,7 +96,8 @@ func build(b *streams.Builder, cfg Config, workers remote) {
 		accepted: streams.To(b, event.Accepted),
 		refused:  streams.To(b, event.Refused),
 		decided: streams.NewKeyValue(b, "paiements", event.Key, decisionSerde).
-			Expire(cfg.IdentityTTL, func(d decision) time.Time { return d.at }),
+			Expire(cfg.IdentityTTL, func(d decision) time.Time { return d.at }).
+			Cold(func(decision) bool { return true }),
 	}
 	if workers == nil {
 		s.simulate(verdicts, cfg.Limit)
@@ -136,7 +137,7 @@ func (s *stage) ask(b *streams.Builder, verdicts streams.Stream[event.ID, event.
 		}
 		headers := event.Headers(order, r.Headers)
 		waiting.Put(c, order, pending{
-			customer: v.Customer, amount: v.Amount, currency: v.Currency, headers: headers, since: c.Now(),
+			customer: v.Customer, amount: v.Amount, currency: v.Currency, headers: event.OwnHeaders(headers), since: c.Now(),
 		})
 		demand.SendTo(c, c.Partition(), streams.Record[event.ID, string]{
 			Key: order, Value: workers.life(), Headers: headers,

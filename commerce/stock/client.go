@@ -20,9 +20,10 @@ type pending struct {
 	Product event.ID // single-line form: what produit meant when the order came
 
 	// Read from the above, not stored.
-	order event.Order
-	parts []part
-	of    []int // which part each line belongs to
+	order  event.Order
+	parts  []part
+	of     []int            // which part each line belongs to
+	events []streams.Header // of what is written for the order
 }
 
 // parse reads the order, with problems if it is incoherent. product, if not
@@ -49,6 +50,10 @@ func (p *pending) parse(product func(string) event.ID) []event.Problem {
 type queue struct {
 	Head, Tail int64 // the places of the first order and of the last
 	First      *pending
+	Got        gathered // what has been answered to First
+	// Apart is set of a queue that an older version has stored: what has been
+	// answered to First stands in the store "gathered".
+	Apart bool
 }
 
 // place is an order's place in a client's queue.
@@ -103,6 +108,7 @@ func (s *stage) orderCame(c *streams.Context, r streams.Record[[]byte, []byte]) 
 		return
 	}
 	p.Headers = keptHeaders(r.Headers)
+	p.events = event.Headers(p.order.ID, p.Headers)
 	if len(p.Key) > maxKept {
 		p.Key = nil // no id is that long, so the order is the same without it
 	}
@@ -126,7 +132,7 @@ func (s *stage) orderCame(c *streams.Context, r streams.Record[[]byte, []byte]) 
 			Kind: requestOrder, Client: client, Partition: c.Partition(), Seq: seq,
 			Digest: p.order.Digest, Parts: p.parts,
 		},
-		Headers: traceOnly(p.Headers),
+		Headers: p.events,
 	})
 }
 
@@ -137,40 +143,54 @@ func (s *stage) answerCame(c *streams.Context, r streams.Record[event.ID, answer
 		c.Count("unfit")
 		return
 	}
-	at := place{r.Key, a.Seq}
-	p := q.First
 	if a.Seq != q.Head {
-		p = s.orderAt(c, at)
+		s.answerBehind(c, place{r.Key, a.Seq}, a)
+		return
 	}
-	var g gathered
-	stored := false
-	if a.Seq != q.Head || len(p.parts) > 1 {
-		g, stored = s.gathered.Get(c, at)
+	if q.Apart {
+		q.Got, q.Apart = s.takeGathered(c, place{r.Key, q.Head}), false
+		s.queues.Put(c, r.Key, q)
 	}
-	if g, ok = g.add(p, a); !ok {
+	if q.Got, ok = q.Got.add(q.First, a); !ok {
+		c.Count("unfit")
+		return
+	}
+	if a.Kind == answerConflict {
+		s.conflict(c, q.First)
+	}
+	s.settle(c, r.Key, q)
+}
+
+// answerBehind keeps an answer to an order that is not the first of its queue.
+func (s *stage) answerBehind(c *streams.Context, at place, a answer) {
+	p := s.orderAt(c, at)
+	g, _ := s.gathered.Get(c, at)
+	g, ok := g.add(p, a)
+	if !ok {
 		c.Count("unfit")
 		return
 	}
 	if a.Kind == answerConflict {
 		s.conflict(c, p)
 	}
-	if a.Seq != q.Head || !g.complete(p) {
-		s.gathered.Put(c, at, g)
-		return
-	}
-	s.settle(c, r.Key, q, g, stored)
+	s.gathered.Put(c, at, g)
 }
 
-// settle gives the verdict on the first order of a queue, which is complete, and
-// on those behind it as long as they are complete too. stored tells whether g is
-// in the store.
-func (s *stage) settle(c *streams.Context, client event.ID, q queue, g gathered, stored bool) {
-	for {
-		if !g.Silent {
-			s.verdict(c, q.First, g.Outcomes)
-		}
-		if stored {
-			s.gathered.Delete(c, place{client, q.Head})
+// takeGathered takes what has been answered to an order out of the store.
+func (s *stage) takeGathered(c *streams.Context, at place) gathered {
+	g, stored := s.gathered.Get(c, at)
+	if stored {
+		s.gathered.Delete(c, at)
+	}
+	return g
+}
+
+// settle gives the verdict on the first order of a queue, if it is complete, and
+// on those behind it as long as they are complete too.
+func (s *stage) settle(c *streams.Context, client event.ID, q queue) {
+	for q.Got.complete(q.First) {
+		if !q.Got.Silent {
+			s.verdict(c, q.First, q.Got.Outcomes)
 		}
 		if q.Head == q.Tail {
 			s.queues.Delete(c, client)
@@ -180,12 +200,9 @@ func (s *stage) settle(c *streams.Context, client event.ID, q queue, g gathered,
 		next := place{client, q.Head}
 		q.First = s.orderAt(c, next)
 		s.waiting.Delete(c, next)
-		g, stored = s.gathered.Get(c, next)
-		if !g.complete(q.First) {
-			s.queues.Put(c, client, q)
-			return
-		}
+		q.Got = s.takeGathered(c, next)
 	}
+	s.queues.Put(c, client, q)
 }
 
 // orderAt returns an order that stands behind the first of its queue.
@@ -200,10 +217,9 @@ func (s *stage) orderAt(c *streams.Context, at place) *pending {
 
 func (s *stage) verdict(c *streams.Context, p *pending, outcomes []outcome) {
 	v, releases := judge(&p.order, p.parts, p.of, outcomes, c.Now())
-	trace := traceOnly(p.Headers)
 	for _, product := range releases {
 		s.commands.Send(c, streams.Record[event.ID, command]{
-			Key: product, Value: command{Kind: commandRelease, Order: v.Order}, Headers: trace,
+			Key: product, Value: command{Kind: commandRelease, Order: v.Order}, Headers: p.events,
 		})
 	}
 	if v.Status == event.StatusValid {
@@ -212,7 +228,7 @@ func (s *stage) verdict(c *streams.Context, p *pending, outcomes []outcome) {
 		c.Count("refused")
 	}
 	s.verdicts.Send(c, streams.Record[event.ID, event.Verdict]{
-		Key: v.Customer.ID, Value: v, Headers: event.Headers(v.Order, trace),
+		Key: v.Customer.ID, Value: v, Headers: p.events,
 	})
 }
 

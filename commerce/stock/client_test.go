@@ -29,8 +29,37 @@ func newQueueing(t *testing.T) *queueing {
 			s.waiting.Scan(c, func(place, *pending) bool { q.left++; return true })
 			s.gathered.Scan(c, func(place, gathered) bool { q.left++; return true })
 		}, s.queues, s.waiting, s.gathered)
+		b.WallClock("as of old", time.Hour, func(c *streams.Context, _ time.Time) {
+			s.queues.Scan(c, func(client event.ID, qu queue) bool {
+				s.gathered.Put(c, place{client, qu.Head}, qu.Got)
+				qu.Got, qu.Apart = gathered{}, true
+				s.queues.Put(c, client, qu)
+				return true
+			})
+		}, s.queues, s.gathered)
 	})
 	return q
+}
+
+// TestQueueOfAnOlderVersion goes on with a queue that was stored when the answers
+// to its first order still stood in a store of their own.
+func TestQueueOfAnOlderVersion(t *testing.T) {
+	q := newQueueing(t)
+	q.order("C", lines("1", "L", "a", 1, 1, "b", 1, 1))
+	q.answer("1", answerReserved, 0)
+	q.Advance(time.Hour)
+	q.Restart()
+	q.order("C", lines("2", "L", "a", 1, 1))
+	q.Restart()
+	q.entries(3) // the queue, the answers to its first order, the second order
+	q.answer("1", answerShort, 0)
+	q.expect() // it was answered before
+	q.answer("1", answerReserved, 1)
+	q.expect("1 VALIDE")
+	q.Restart()
+	q.answer("2", answerReserved, 0)
+	q.expect("2 VALIDE")
+	q.entries(0)
 }
 
 // entries checks how many entries the stores of the client task hold.

@@ -10,7 +10,7 @@ import (
 // kept on the way: the id counts that stands in the value.
 func (s *stage) forward(b *streams.Builder) {
 	toIdentity := func(c *streams.Context, order event.ID, kind requestKind, headers []streams.Header) {
-		s.requests.Send(c, streams.Record[event.ID, request]{Key: order, Value: request{Kind: kind}, Headers: traceOnly(headers)})
+		s.requests.Send(c, streams.Record[event.ID, request]{Key: order, Value: request{Kind: kind}, Headers: event.Headers(order, headers)})
 	}
 	toProduct := func(c *streams.Context, product event.ID, cmd command, headers []streams.Header) {
 		s.commands.Send(c, streams.Record[event.ID, command]{Key: product, Value: cmd, Headers: traceOnly(headers)})

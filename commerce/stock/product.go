@@ -34,7 +34,12 @@ func (s *stage) reserve(c *streams.Context, r streams.Record[event.ID, command])
 	cmd := &r.Value
 	key := held{r.Key, cmd.Order}
 	was, _ := s.levels.Get(c, r.Key)
-	had, _ := s.reservations.Get(c, key)
+	var had reservation
+	if !c.HandedOver() {
+		// Else identity has just met the order: what an earlier one of its id may
+		// have had, long ago, makes no difference.
+		had, _ = s.reservations.Get(c, key)
+	}
 	is, has, kind := reserve(was, had, cmd.Quantity, cmd.Born)
 	if has != had {
 		s.levels.Put(c, r.Key, is)
@@ -108,3 +113,6 @@ func (s *stage) move(c *streams.Context, r streams.Record[event.ID, command], af
 }
 
 func (r reservation) since() time.Time { return time.UnixMilli(r.Born) }
+
+// ended tells whether nothing is expected to happen to it any more.
+func (r reservation) ended() bool { return r.State == released || r.State == exited }

@@ -70,20 +70,40 @@ func readPending(d *wire.Decoder) (*pending, error) {
 	if problems := p.parse(nil); len(problems) > 0 {
 		return nil, fmt.Errorf("order in a queue, offset %d: it was coherent when it came and is not now: %v", p.Offset, problems)
 	}
+	p.events = event.Headers(p.order.ID, p.Headers)
 	return p, nil
 }
 
+// queueVersion is the first byte of a queue that holds the answers to its first
+// order. Those with wireVersion do not.
+const queueVersion = 2
+
 func appendQueue(b []byte, q queue) []byte {
-	b = append(b, wireVersion)
+	if q.Apart {
+		b = append(b, wireVersion)
+	} else {
+		b = append(b, queueVersion)
+	}
 	b = binary.AppendUvarint(b, uint64(q.Head))
 	b = binary.AppendUvarint(b, uint64(q.Tail-q.Head))
+	if !q.Apart {
+		b = appendAnswers(b, q.Got)
+	}
 	return appendPending(b, q.First)
 }
 
 func parseQueue(data []byte) (q queue, err error) {
-	d := decode("queue of a client", data)
+	d := wire.Decode("queue of a client", data)
+	version := d.Byte()
+	if version != wireVersion && version != queueVersion {
+		d.Fail()
+	}
+	q.Apart = version == wireVersion
 	q.Head = d.Uvarint(largest)
 	q.Tail = q.Head + d.Uvarint(largest-q.Head)
+	if !q.Apart {
+		q.Got = readAnswers(d)
+	}
 	q.First, err = readPending(d.Version(wireVersion))
 	return q, err
 }
@@ -104,8 +124,16 @@ func parsePlace(data []byte) (p place, err error) {
 	return p, nil
 }
 
-func appendGathered(b []byte, g gathered) []byte {
-	b = wire.AppendFlag(append(b, wireVersion), g.Silent)
+func appendGathered(b []byte, g gathered) []byte { return appendAnswers(append(b, wireVersion), g) }
+
+func parseGathered(data []byte) (gathered, error) {
+	d := decode("answers to an order", data)
+	g := readAnswers(d)
+	return g, d.End()
+}
+
+func appendAnswers(b []byte, g gathered) []byte {
+	b = wire.AppendFlag(b, g.Silent)
 	b = binary.AppendUvarint(b, uint64(len(g.Outcomes)))
 	for _, o := range g.Outcomes {
 		b = append(b, byte(o.Kind))
@@ -115,8 +143,7 @@ func appendGathered(b []byte, g gathered) []byte {
 	return b
 }
 
-func parseGathered(data []byte) (g gathered, err error) {
-	d := decode("answers to an order", data)
+func readAnswers(d *wire.Decoder) (g gathered) {
 	g.Silent = d.Flag()
 	if n := d.Count(event.MaxLines, 3); n > 0 {
 		g.Outcomes = make([]outcome, n)
@@ -129,7 +156,7 @@ func parseGathered(data []byte) (g gathered, err error) {
 		o.Part = int(d.Uvarint(event.MaxLines - 1))
 		o.Name = d.Text(maxName)
 	}
-	return g, d.End()
+	return g
 }
 
 func appendIdentity(b []byte, i identity) []byte {

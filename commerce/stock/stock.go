@@ -96,9 +96,10 @@ func newStage(b *streams.Builder, cfg Config) (*stage, streams.Stream[event.ID, 
 
 		levels: streams.NewKeyValue(b, storeLevels, event.Key, levelSerde),
 		reservations: streams.NewKeyValue(b, storeReservations, heldSerde, reservationSerde).
-			Expire(ttl, reservation.since),
+			Expire(ttl, reservation.since).Cold(reservation.ended),
 		supplies: streams.NewKeyValue(b, storeSupplies, suppliedSerde, timeSerde).
-			Expire(ttl, func(t time.Time) time.Time { return t }),
+			Expire(ttl, func(t time.Time) time.Time { return t }).
+			Cold(func(time.Time) bool { return true }),
 
 		requests: requests, commands: commands, answers: answers,
 

@@ -51,6 +51,7 @@ func mustPending(p *pending) *pending {
 	if problems := p.parse(func(string) event.ID { return product }); problems != nil {
 		panic(problems)
 	}
+	p.events = event.Headers(p.order.ID, p.Headers)
 	return p
 }
 
@@ -89,7 +90,8 @@ func TestRoundTrips(t *testing.T) {
 	keyRoundTrip(t, suppliedSerde, supplied{"a", "b"})
 	wiretest.RoundTrip(t, timeSerde, time.UnixMilli(1763632800123).UTC())
 	for _, p := range somePending {
-		wiretest.RoundTrip(t, queueSerde, queue{Head: 3, Tail: 3, First: p}, queue{Head: 3, Tail: math.MaxInt64, First: p})
+		wiretest.RoundTrip(t, queueSerde, queue{Head: 3, Tail: 3, First: p}, queue{Head: 3, Tail: math.MaxInt64, First: p, Got: someGathered[2]},
+			queue{Head: 3, Tail: 4, First: p, Apart: true})
 	}
 }
 
@@ -154,7 +156,7 @@ func FuzzReservation(f *testing.F) {
 	fuzz(f, reservationSerde, []reservation{{reserved, 1, 2}})
 }
 func FuzzQueue(f *testing.F) {
-	fuzz(f, queueSerde, []queue{{Head: 1, Tail: 2, First: somePending[0]}, {First: somePending[1]}})
+	fuzz(f, queueSerde, []queue{{Head: 1, Tail: 2, First: somePending[0]}, {First: somePending[1], Got: someGathered[2]}, {First: somePending[1], Apart: true}})
 }
 func FuzzSupplied(f *testing.F) { fuzz(f, suppliedSerde, []supplied{{"a", "b"}}) }
 func FuzzTime(f *testing.F)     { fuzz(f, timeSerde, []time.Time{time.UnixMilli(1763632800123)}) }
