@@ -52,8 +52,16 @@ func (c Confirmed) AppendJSON(b []byte) []byte {
 }
 
 // ParseConfirmed reads the value of a record of commande-validee.
-func ParseConfirmed(value []byte) (c Confirmed, err error) {
+func ParseConfirmed(value []byte) (Confirmed, error) {
 	r := newReader(value)
+	l := like(r)
+	if c := l.confirmed(); l.done(r) {
+		return c, nil
+	}
+	return readConfirmed(r)
+}
+
+func readConfirmed(r *reader) (c Confirmed, err error) {
 	o := r.object()
 	for o.next() {
 		switch o.key {
@@ -117,8 +125,16 @@ func (f Invoice) AppendJSON(b []byte) []byte {
 }
 
 // ParseInvoice reads the value of a record of factures.ecommerce.
-func ParseInvoice(value []byte) (f Invoice, err error) {
+func ParseInvoice(value []byte) (Invoice, error) {
 	r := newReader(value)
+	l := like(r)
+	if f := l.invoice(); l.done(r) {
+		return f, nil
+	}
+	return readInvoice(r)
+}
+
+func readInvoice(r *reader) (f Invoice, err error) {
 	o := r.object()
 	for o.next() {
 		switch o.key {

@@ -56,8 +56,16 @@ func (p PaymentAccepted) AppendJSON(b []byte) []byte {
 }
 
 // ParsePaymentAccepted reads the value of a record of paiement-accepte.
-func ParsePaymentAccepted(value []byte) (p PaymentAccepted, err error) {
+func ParsePaymentAccepted(value []byte) (PaymentAccepted, error) {
 	r := newReader(value)
+	l := like(r)
+	if p := l.accepted(); l.done(r) {
+		return p, nil
+	}
+	return readAccepted(r)
+}
+
+func readAccepted(r *reader) (p PaymentAccepted, err error) {
 	o := r.object()
 	for o.next() {
 		switch o.key {

@@ -115,8 +115,16 @@ func appendLine(b []byte, product ID, name string, quantity int64, amount, price
 }
 
 // ParseVerdict reads the value of a record of stock.verifie.
-func ParseVerdict(value []byte) (v Verdict, err error) {
+func ParseVerdict(value []byte) (Verdict, error) {
 	r := newReader(value)
+	l := like(r)
+	if v := l.verdict(); l.done(r) {
+		return v, nil
+	}
+	return readVerdict(r)
+}
+
+func readVerdict(r *reader) (v Verdict, err error) {
 	o := r.object()
 	for o.next() {
 		switch o.key {
@@ -199,8 +207,16 @@ func (m Movement) AppendJSON(b []byte) []byte {
 }
 
 // ParseMovement reads the value of a record of stock-mis-a-jour.
-func ParseMovement(value []byte) (m Movement, err error) {
+func ParseMovement(value []byte) (Movement, error) {
 	r := newReader(value)
+	l := like(r)
+	if m := l.movement(); l.done(r) {
+		return m, nil
+	}
+	return readMovement(r)
+}
+
+func readMovement(r *reader) (m Movement, err error) {
 	o := r.object()
 	for o.next() {
 		switch o.key {
