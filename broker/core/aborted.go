@@ -24,6 +24,7 @@ type Ranger interface {
 type AbortedTransaction struct {
 	Producer int64
 	First    int64 // offset of its first record in the partition
+	Last     int64 // offset of its marker
 }
 
 // errEnough ends a scan.
@@ -42,7 +43,9 @@ func Aborted(r Ranger, p store.Partition, from, below int64) ([]AbortedTransacti
 			return known("aborted transaction", key[1:], err)
 		}
 		if first < below {
-			all = append(all, AbortedTransaction{Producer: int64(binary.BigEndian.Uint64(key[17:])), First: first})
+			all = append(all, AbortedTransaction{
+				Producer: int64(binary.BigEndian.Uint64(key[17:])), First: first, Last: int64(binary.BigEndian.Uint64(key[9:])),
+			})
 		}
 		// Those that end later begin there or after it.
 		if stable >= below {

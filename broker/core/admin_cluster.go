@@ -82,6 +82,13 @@ func (m *Machine) electLeaders(r *Request, req *kmsg.ElectLeadersRequest) {
 	if unknown {
 		resp.ErrorCode = kerr.InvalidRequest.Code
 	}
+	if req.Topics == nil { // all of them: where nothing was needed is left out
+		for _, t := range m.topics.sorted() {
+			rt := kmsg.NewElectLeadersResponseTopic()
+			rt.Topic = t.name
+			resp.Topics = append(resp.Topics, rt)
+		}
+	}
 	for _, t := range req.Topics {
 		rt := kmsg.NewElectLeadersResponseTopic()
 		rt.Topic = t.Topic

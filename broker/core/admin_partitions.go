@@ -33,7 +33,9 @@ func (m *Machine) describeTopicPartitions(r *Request, req *kmsg.DescribeTopicPar
 		at, found := slices.BinarySearch(names, c.Topic)
 		if c.Partition < 0 || !found && !all {
 			for _, t := range req.Topics {
-				resp.Topics = append(resp.Topics, unknownPartitions(t.Topic, kerr.InvalidRequest))
+				rt := unknownPartitions(t.Topic, kerr.InvalidRequest)
+				rt.AuthorizedOperations = notAsked
+				resp.Topics = append(resp.Topics, rt)
 			}
 			m.durable(r, resp)
 			return

@@ -31,6 +31,9 @@ type Request struct {
 	// Dropped is called in place of Answer when nobody can say what became of
 	// the request: its connection is to be closed.
 	Dropped func()
+
+	// work is what the broker itself wants done in a turn, in place of Body.
+	work func(*Machine)
 }
 
 // Config is what a machine knows of its surroundings.
@@ -79,6 +82,7 @@ type Machine struct {
 	topics    topics
 	producers producers
 	groups    groups
+	compacted map[store.Partition]Compacted
 	timers    timers
 
 	turn Turn
@@ -109,6 +113,7 @@ func Load(cfg Config, view *View, s State, now time.Time, unclean, powerLost boo
 	for _, load := range []func(State) error{
 		m.loadIdentity,
 		m.loadTopics,
+		m.loadCompacted,
 		m.loadProducers,
 		m.loadGroups,
 	} {
@@ -130,6 +135,10 @@ func Load(cfg Config, view *View, s State, now time.Time, unclean, powerLost boo
 func (m *Machine) Handle(now time.Time, r *Request) {
 	m.now = now
 	m.turn.Requests = append(m.turn.Requests, r)
+	if r.work != nil {
+		r.work(m)
+		return
+	}
 	if m.readOnly != nil && m.refuse(r) {
 		return
 	}

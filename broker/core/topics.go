@@ -164,6 +164,7 @@ func (m *Machine) remove(t *topic) {
 		c.Drop(p.id)
 		c.Delete(partitionKey(keyPartition, p.id))
 		c.Delete(partitionKey(keyCleaned, p.id))
+		delete(m.compacted, p.id)
 	}
 	delete(m.topics.byName, t.name)
 	delete(m.topics.byID, t.id)
