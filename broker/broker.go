@@ -24,6 +24,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/comptoir/comptoir/broker/clean"
 	"github.com/comptoir/comptoir/broker/core"
 	"github.com/comptoir/comptoir/broker/server"
 	"github.com/comptoir/comptoir/broker/store"
@@ -77,6 +78,7 @@ type Broker struct {
 	dir    *directory
 	store  *store.Store
 	runner *core.Runner
+	clean  *clean.Cleaner
 	server *server.Server
 	tcp    net.Listener
 	served chan struct{} // closed when tcp is not accepted from any more
@@ -139,11 +141,14 @@ func Open(cfg Config) (_ *Broker, err error) {
 	b.runner, err = core.Start(core.Config{
 		ClusterID: b.dir.format.ClusterID, Host: host, Port: port,
 		DefaultPartitions: DefaultPartitions, MinSession: minSession, FutureLimit: futureLimit,
+		Dir: b.dir.path, Size: b.store.Size,
 		Logger: log,
 	}, b.store, view, clock{}, func() { b.server.DropAll() })
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", b.dir.data(), err)
 	}
+	b.clean = clean.New(clean.Config{Machine: b.runner, Store: b.store, Clock: clock{}, Logger: log, Registerer: cfg.Registerer})
+	b.clean.Start()
 	b.server = server.New(server.Config{
 		Submit: b.runner.Submit, View: view, Reader: b.store,
 		Metrics: server.NewMetrics(cfg.Registerer), Logger: log,
@@ -196,6 +201,9 @@ func (b *Broker) release() error {
 	if b.server != nil {
 		<-b.served
 		b.server.Close()
+	}
+	if b.clean != nil {
+		b.clean.Close()
 	}
 	if b.runner != nil {
 		b.runner.Close()
