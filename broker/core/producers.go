@@ -161,7 +161,7 @@ func (m *Machine) forgetProducers(p *partition) {
 	}
 	p.open = nil
 	for _, t := range m.producers.transactions {
-		if t.drop(p) {
+		if t.state == ongoing && t.drop(p) {
 			m.touchTransaction(t)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/comptoir/comptoir/broker/store"
 )
 
 // The model: producers, idempotent and transactional, old and new protocol,
@@ -76,6 +78,7 @@ type model struct {
 	logs   map[string][]*modelLog
 	ids    map[string]*modelID
 	plain  []incarnation
+	gone   []store.Partition // of topics that were deleted
 }
 
 const (
@@ -637,6 +640,9 @@ func (m *model) actTrim() {
 // actDelete deletes a topic and makes it anew.
 func (m *model) actDelete() {
 	topic, _, _ := m.pick()
+	for _, p := range m.m.topics.byName[topic].partitions {
+		m.gone = append(m.gone, p.id)
+	}
 	for _, l := range m.logs[topic] {
 		for _, x := range m.ids {
 			if x.run != nil {
@@ -658,6 +664,18 @@ func (m *model) actDelete() {
 
 // look compares what readers see.
 func (m *model) look() {
+	for _, p := range m.gone {
+		if first, next, ok := m.disk.Bounds(p); ok {
+			m.fail("a partition that is deleted has records from %d to %d", first, next)
+			return
+		}
+		for _, kind := range []byte{keyProducer, keyAborted, keyPartition} {
+			if err := m.disk.Scan(partitionKey(kind, p), func(key, _ []byte) error { return fmt.Errorf("key %x", key) }); err != nil {
+				m.fail("of a partition that is deleted something is kept: %v", err)
+				return
+			}
+		}
+	}
 	for topic, logs := range m.logs {
 		seen, ok := m.view.Topic(topic)
 		if !ok {
