@@ -69,7 +69,7 @@ the first of them bears the time of acceptance. -o json writes everything, for
 	fl.StringVar(&f.via, "via", bench.ViaKafka, "how orders are sent: kafka or http")
 	fl.BoolVar(&f.floor, "floor", false, "measure beside it the floor: the same hops and records, without work")
 	fl.BoolVar(&f.kill, "kill", false, "kill -9 a process under 500 orders/s too; needs processes of its own")
-	fl.StringVar(&f.sync, "sync", "", "of the embedded broker: commit or interval (default interval)")
+	fl.StringVar(&f.sync, "sync", "", "of the embedded broker: commit or interval (default as up has it)")
 	fl.StringVar(&f.svg, "svg", "", "also draw latency against rate into this `FILE`")
 	fl.DurationVar(&f.patience, "patience", time.Minute, "how long orders may be missing while none arrives")
 	fl.IntVar(&f.instances, "instances", 0, "start so many instances beside the cluster of --brokers")
@@ -180,7 +180,7 @@ func (a *app) bench(ctx context.Context, f benchFlags) (err error) {
 	default:
 		s.Sync = f.sync
 		if s.Sync == "" {
-			s.Sync = "interval"
+			s.Sync = node.Default().Sync
 		}
 		cfg.Progress("starting an embedded shop in %s", dir)
 		if err := started.start(ctx, []string{"up", "--data-dir", filepath.Join(dir, "shop"), "--kafka", "127.0.0.1:0", "--sync", s.Sync}); err != nil {

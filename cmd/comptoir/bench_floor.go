@@ -38,7 +38,7 @@ func (a *app) benchFloorCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&dir, "data-dir", "", "`DIR` of its state and addresses")
-	fl.StringVar(&sync, "sync", "interval", "of its broker")
+	fl.StringVar(&sync, "sync", string(broker.SyncCommit), "of its broker")
 	fl.StringVar(&prefix, "prefix", "bench-floor-", "in front of its names in Kafka")
 	fl.StringSliceVar(&a.brokers, "brokers", nil, "cluster to use instead of a broker of its own; what it creates there is removed at the end")
 	must(cmd.MarkFlagRequired("data-dir"))

@@ -138,7 +138,7 @@ Ctrl-C stops it; a second start on the same folder goes on where it was.`,
 	f.cmd = cmd
 	f.common()
 	f.text("kafka", "", "`ADDR` of the broker (default 127.0.0.1:9092)", func(c *node.Config, v string) { c.Kafka = v })
-	f.text("sync", "", "when records are forced to the disk: commit or interval (default interval)", func(c *node.Config, v string) { c.Sync = v })
+	f.text("sync", "", "when records are forced to the disk: commit or interval (default commit)", func(c *node.Config, v string) { c.Sync = v })
 	completeWords(cmd, "sync", "commit", "interval")
 	cmd.Flags().BoolVar(&f.demo, "demo", false, "send 20 orders and show them crossing")
 	return cmd
