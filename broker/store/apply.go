@@ -347,12 +347,11 @@ func (a *applier) load() error {
 		return err
 	}
 	return a.x.scan([]byte{kindFile}, false, func(key, value []byte) error {
-		d := numbers{b: value}
-		r := fileRow{int64(d.uvarint()), int64(d.uvarint())}
-		if len(key) != 8 || d.bad {
-			return fmt.Errorf("entry %x of the index is damaged", key)
+		n, r, err := decodeFileRow(key, value)
+		if err != nil {
+			return err
 		}
-		a.files[binary.BigEndian.Uint64(key)] = r
+		a.files[n] = r
 		return nil
 	})
 }

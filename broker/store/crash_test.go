@@ -47,6 +47,14 @@ type writtenFrame struct {
 	mark    Mark
 }
 
+func newHistory(seed uint64) *history {
+	return &history{
+		rng:     rand.New(rand.NewPCG(seed, 0)),
+		current: &model{parts: map[Partition][][]byte{}, keys: map[string]string{}},
+		next:    map[Partition]int64{},
+	}
+}
+
 func (h *history) state(frames int) *model {
 	m := &model{parts: map[Partition][][]byte{}, keys: map[string]string{}}
 	for _, f := range h.frames[:frames] {
@@ -235,8 +243,8 @@ func TestCrashes(t *testing.T) {
 }
 
 func crashHistory(seed uint64) (err error) {
-	rng := rand.New(rand.NewPCG(seed, 0))
-	h := &history{rng: rng, current: &model{parts: map[Partition][][]byte{}, keys: map[string]string{}}, next: map[Partition]int64{}}
+	h := newHistory(seed)
+	rng := h.rng
 	mem := vfs.NewCrashableMem()
 	boot := 0
 	about := ""
@@ -299,8 +307,11 @@ func crashHistory(seed uint64) (err error) {
 				mu.Lock()
 				h.synced = max(h.synced, i)
 				mu.Unlock()
-			case n < 95:
+			case n < 93:
 				err = s.index.flush()
+			case n < 98:
+				err = s.sweep()
+				h.frames = append(h.frames, writtenFrame{mark: s.Written()})
 			case clean:
 				err = s.Close()
 				if err == nil {

@@ -1,9 +1,13 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
+
+// ErrLowSpace says that the disk has less room left than Options.LowSpace.
+var ErrLowSpace = errors.New("disk is nearly full: free some space or give it more")
 
 // fail ends the writing. What is there can still be read.
 func (s *Store) fail(err error) {
@@ -30,11 +34,53 @@ func (s *Store) writable() error {
 	if s.closed {
 		return ErrClosed
 	}
-	return s.failure()
+	return s.Health()
 }
 
-// Health returns why the store refuses writes, or nil.
-func (s *Store) Health() error { return s.failure() }
+// Health returns why the store refuses writes, or nil. A full disk is looked at
+// again from time to time; what else fails stays so until the store is opened
+// again.
+func (s *Store) Health() error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	return s.room.check(s)
+}
+
+// Space returns the bytes that the disk has room for; ok is false if it does not
+// tell.
+func (s *Store) Space() (free uint64, ok bool) {
+	u, err := s.opts.FS.GetDiskUsage(s.opts.Dir)
+	return u.AvailBytes, err == nil
+}
+
+// lookEvery is how old a look at the free space gets.
+const lookEvery = 250 * time.Millisecond
+
+// check looks at the free space if that was not done just now.
+func (r *room) check(s *Store) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := time.Now(); now.Sub(r.looked) > lookEvery {
+		r.looked = now
+		var err error
+		if free, ok := s.Space(); ok && free < s.opts.LowSpace {
+			err = ErrLowSpace
+		}
+		if (err == nil) != (r.err == nil) {
+			s.log.Warn("free space of the disk", "writes_refused", err != nil)
+		}
+		r.err = err
+	}
+	return r.err
+}
+
+// refuse has writes refused until the next look: one has just failed.
+func (r *room) refuse(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.looked, r.err = time.Now(), err
+}
 
 // background syncs what nobody waits for.
 func (s *Store) background() {
@@ -56,5 +102,53 @@ func (s *Store) background() {
 			_ = s.failure() // notes it
 			return
 		}
+		select {
+		case s.tidy <- struct{}{}:
+		default: // it is at it
+		}
 	}
+}
+
+// sweeper frees space, apart from the background since that may take its time.
+func (s *Store) sweeper() {
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.tidy:
+		}
+		if err := s.sweep(); err != nil && err != ErrClosed && s.failure() == nil {
+			s.log.Error("cannot free space of the journal", "error", err)
+		}
+	}
+}
+
+// Stats counts what the store did since it was opened and what it holds.
+type Stats struct {
+	Frames     int64 // written
+	Bytes      int64 // written to the journal
+	Files      int   // of the journal
+	FileBytes  int64 // of those
+	LiveBytes  int64 // of record batches that can be read
+	IndexBytes int64 // on the disk
+}
+
+// Stats returns them as they are.
+func (s *Store) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Stats{
+		Frames: s.frames, Bytes: int64(s.Written() - s.began),
+		Files:      len(s.applier.files),
+		IndexBytes: int64(s.index.db.Metrics().DiskSpaceUsage()),
+	}
+	for n, r := range s.applier.files {
+		st.LiveBytes += r.live
+		if at := s.journal.end(); n == at.file {
+			st.FileBytes += at.offset
+		} else {
+			st.FileBytes += r.end
+		}
+	}
+	return st
 }

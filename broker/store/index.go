@@ -45,7 +45,7 @@ type index struct {
 	unseen   int           // bytes of operations since the last look at what Pebble has to do
 }
 
-func openIndex(fs *indexFS, log *slog.Logger) (*index, error) {
+func openIndex(fs *indexFS, log *slog.Logger, readOnly bool) (*index, error) {
 	x := &index{fs: fs, progress: make(chan struct{}, 1)}
 	cache := pebble.NewCache(cacheSize)
 	defer cache.Unref()
@@ -58,7 +58,7 @@ func openIndex(fs *indexFS, log *slog.Logger) (*index, error) {
 		// Never: who waits within Pebble could not be told that it has failed.
 		MemTableStopWritesThreshold: math.MaxInt32,
 		L0StopWritesThreshold:       math.MaxInt32,
-		L0CompactionThreshold:       2,
+		L0CompactionThreshold:       4,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 		MaxOpenFiles:                100,
 		DisableTableStats:           true,
@@ -178,6 +178,16 @@ func (r fileRow) encode() []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(nil, uint64(r.live)), uint64(r.end))
 }
 
+// decodeFileRow takes the key without its kind.
+func decodeFileRow(key, value []byte) (n uint64, r fileRow, err error) {
+	d := numbers{b: value}
+	r = fileRow{int64(d.uvarint()), int64(d.uvarint())}
+	if len(key) != 8 || d.bad {
+		return 0, r, fmt.Errorf("entry %x of the index is damaged", key)
+	}
+	return binary.BigEndian.Uint64(key), r, nil
+}
+
 // applied is up to where the journal is in the index.
 type applied struct {
 	at   place // of the next frame
@@ -229,27 +239,6 @@ func (x *index) scan(prefix []byte, durable bool, fn func(key, value []byte) err
 		v, err := it.ValueAndErr()
 		if err == nil {
 			err = fn(it.Key()[len(prefix):], v)
-		}
-		if err != nil {
-			return errors.Join(err, it.Close())
-		}
-	}
-	if err := it.Close(); err != nil {
-		return fmt.Errorf("read index: %w", err)
-	}
-	return nil
-}
-
-// scanRange calls fn for every key from <= key < to, in order.
-func (x *index) scanRange(from, to []byte, fn func(key, value []byte) error) error {
-	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
-	if err != nil {
-		return fmt.Errorf("read index: %w", err)
-	}
-	for ok := it.First(); ok; ok = it.Next() {
-		v, err := it.ValueAndErr()
-		if err == nil {
-			err = fn(it.Key(), v)
 		}
 		if err != nil {
 			return errors.Join(err, it.Close())

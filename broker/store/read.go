@@ -268,11 +268,3 @@ func (s *Store) Scan(prefix []byte, fn func(key, value []byte) error) error {
 		return fn(b, value)
 	})
 }
-
-// ScanRange calls fn for every key from <= key < to, in order, until fn returns an
-// error. Both slices are valid during the call only.
-func (s *Store) ScanRange(from, to []byte, fn func(key, value []byte) error) error {
-	return s.index.scanRange(append([]byte{kindKey}, from...), append([]byte{kindKey}, to...), func(key, value []byte) error {
-		return fn(key[1:], value)
-	})
-}

@@ -54,6 +54,7 @@ type tail struct {
 	end  applied
 	torn error    // what was found there that is no frame, or nil
 	lost int64    // bytes after the end that were left out
+	more bool     // a file goes on behind what was found there
 	left []uint64 // files after the end, which are not part of the history
 }
 
@@ -73,6 +74,7 @@ func (r *recovery) run(from applied, numbers []uint64) (tail, error) {
 	}
 	for {
 		next, linked := successor[t.end.at.file]
+		t.more = linked
 		limit := int64(-1)
 		if linked {
 			limit = next.prevEnd
@@ -127,7 +129,8 @@ func (r *recovery) file(end *applied, limit int64) (torn, err error) {
 	}
 	defer func() { _ = w.close() }() // only read
 	if err != nil {
-		return err, nil
+		// The index knows frames of this file, or its header was good just now.
+		return nil, &DamageError{r.path(number), 0, err}
 	}
 	if err := r.read(number); err != nil {
 		return nil, err
@@ -165,7 +168,15 @@ func (r *recovery) file(end *applied, limit int64) (torn, err error) {
 
 // judge looks at what stands behind the end.
 func (r *recovery) judge(t *tail, numbers []uint64) error {
+	strict, err := r.strict()
+	if err != nil {
+		return err
+	}
 	at := t.end.at
+	where := &DamageError{r.path(at.file), at.offset, t.torn}
+	if t.torn == nil {
+		where.Err = errFrame
+	}
 	var known Mark // the highest mark that anything behind the end knew as synced
 	for _, n := range numbers {
 		if n < at.file {
@@ -180,6 +191,11 @@ func (r *recovery) judge(t *tail, numbers []uint64) error {
 			from = at.offset
 		} else {
 			t.left = append(t.left, n)
+			if err == errHeader && w.size > fileHeaderSize && t.torn == nil {
+				// What comes next is in a file that does not say so.
+				t.torn = err
+				where = &DamageError{r.path(n), 0, err}
+			}
 		}
 		t.lost += max(w.size-from, 0)
 		claim, err := w.claims(from)
@@ -188,19 +204,14 @@ func (r *recovery) judge(t *tail, numbers []uint64) error {
 		}
 		known = max(known, claim)
 	}
-	found := t.torn
-	if found == nil {
-		found = errFrame
-	}
 	if known > t.end.mark {
-		return &DamageError{r.path(at.file), at.offset, fmt.Errorf("%w, and what stood there was on the disk", found)}
+		where.Err = fmt.Errorf("%w, and what stood there was on the disk", where.Err)
+		return where
 	}
-	strict, err := r.strict()
-	if err != nil {
-		return err
-	}
-	if strict && (t.torn == errFrame || len(t.left) > 0 && t.torn != nil) {
-		return &DamageError{r.path(at.file), at.offset, fmt.Errorf("%w, and the machine was not off since it was written", found)}
+	// A kill leaves a frame short, at the end of the last file.
+	if strict && t.torn != nil && (t.torn != errShort || t.more) {
+		where.Err = fmt.Errorf("%w, and the machine was not off since it was written", where.Err)
+		return where
 	}
 	return nil
 }

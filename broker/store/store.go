@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -37,6 +38,7 @@ type Options struct {
 	Interval time.Duration  // The longest time that anything stays unsynced. Defaults to 100 ms.
 	FileSize int64          // A journal file of so many bytes is followed by a new one. Defaults to 64 MiB.
 	BootID   string         // Differs after every start of the machine. Empty is unknown.
+	LowSpace uint64         // Writes are refused while the disk has fewer bytes free. Defaults to 0.
 	Logger   *slog.Logger   // Defaults to none.
 	OnSync   func(SyncInfo) // Called after each fsync of the journal, from any goroutine; it must be quick.
 }
@@ -61,11 +63,24 @@ type Store struct {
 	flush   bool // asked Pebble to
 	closed  bool
 	prefix  []byte
+	pins    int // backups that need all files
+	frames  int64
+	began   Mark // the process
+
+	room room
 
 	failed atomic.Pointer[error]
 	wake   chan struct{}
+	tidy   chan struct{}
 	stop   chan struct{}
 	done   sync.WaitGroup
+}
+
+// room is what is known of the free space.
+type room struct {
+	mu     sync.Mutex
+	looked time.Time
+	err    error
 }
 
 // ErrClosed is returned after Close.
@@ -91,14 +106,14 @@ func open(o Options, background bool) (_ *Store, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{opts: o, log: o.Logger, wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	s := &Store{opts: o, log: o.Logger, wake: make(chan struct{}, 1), tidy: make(chan struct{}, 1), stop: make(chan struct{})}
 	if err := makeDir(o.FS, o.Dir); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s.journal = newJournal(o.FS, o.Dir, o.FileSize, o.OnSync)
 	s.handles = newHandles(o.FS, s.journal.path)
 	fs := newIndexFS(o.FS, o.FS.PathJoin(o.Dir, "index"), s.journal.flush, s.fail)
-	if s.index, err = openIndex(fs, s.log); err != nil {
+	if s.index, err = openIndex(fs, s.log, false); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if err := s.recover(); err != nil {
@@ -106,6 +121,7 @@ func open(o Options, background bool) (_ *Store, err error) {
 	}
 	if background {
 		s.done.Go(s.background)
+		s.done.Go(s.sweeper)
 	}
 	return s, nil
 }
@@ -171,7 +187,7 @@ func (s *Store) recover() error {
 	s.clean = last.clean
 	s.powerLost = !last.clean && (last.bootID == "" || last.bootID != s.opts.BootID)
 	s.view.load(a.rows)
-	s.durable = from
+	s.durable, s.began = from, s.Written()
 	return nil
 }
 
@@ -192,10 +208,17 @@ func (s *Store) settle(t tail, from applied, numbers []uint64) error {
 		}
 	}
 	for n, r := range s.applier.files {
-		if r.live > 0 && !there[n] {
+		s.journal.number = max(s.journal.number, n)
+		if there[n] {
+			continue
+		}
+		if r.live > 0 {
 			return &DamageError{s.journal.path(n), 0, errors.New("the file is missing")}
 		}
-		s.journal.number = max(s.journal.number, n)
+		delete(s.applier.files, n)
+		if err := s.index.db.Delete(fileKey(n), pebble.NoSync); err != nil {
+			return fmt.Errorf("write index: %w", err)
+		}
 	}
 	for _, n := range remove {
 		if err := s.opts.FS.Remove(s.journal.path(n)); err != nil {
@@ -261,8 +284,10 @@ func (s *Store) write(prefix []byte, c *Commit) (Mark, error) {
 	}
 	at, err := s.journal.append(prefix, c)
 	if err != nil {
+		s.room.refuse(fmt.Errorf("last write failed: %w", err))
 		return 0, fmt.Errorf("write: %w", err)
 	}
+	s.frames++
 	head := s.journal.head
 	m := Mark(s.journal.written.Load())
 	f := frame{
@@ -336,6 +361,8 @@ func (s *Store) Unclean() bool { return !s.clean }
 func (s *Store) PowerLost() bool { return s.powerLost }
 
 // Close syncs all and closes the store. What it wrote is safe if it returns nil.
+// Reads must have ended before, and Read, Get and the like must not be called
+// after it.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {

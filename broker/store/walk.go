@@ -117,33 +117,44 @@ func (w *walker) frame(pos int64) (frameHeader, []byte, error) {
 	return h, payload, nil
 }
 
-// claims looks at every byte from pos on for whole frames, and returns the
-// highest mark that one of them knew as synced.
-func (w *walker) claims(pos int64) (Mark, error) {
+// seek returns the position of the first whole frame at pos or behind it, looking
+// at every byte; ok is false if there is none.
+func (w *walker) seek(pos int64) (at int64, h frameHeader, ok bool, err error) {
 	var magic [4]byte
 	binary.LittleEndian.PutUint32(magic[:], frameMagic)
-	var highest Mark
 	for pos+frameHeaderSize <= w.size {
 		b, err := w.bytes(pos, int(min(w.size-pos, walkAhead)))
 		if err != nil {
-			return 0, err
+			return 0, frameHeader{}, false, err
 		}
 		i := bytes.Index(b, magic[:])
 		if i < 0 {
-			pos += int64(max(len(b)-len(magic)+1, 1))
+			pos += int64(len(b) - len(magic) + 1)
 			continue
 		}
 		pos += int64(i)
-		h, _, err := w.frame(pos)
-		switch err {
+		switch h, _, err := w.frame(pos); err {
 		case nil:
-			highest = max(highest, h.synced)
-			pos += h.size()
+			return pos, h, true, nil
 		case errFrame, errShort:
 			pos++
 		default:
-			return 0, err
+			return 0, frameHeader{}, false, err
 		}
 	}
-	return highest, nil
+	return 0, frameHeader{}, false, nil
+}
+
+// claims looks for whole frames from pos on, and returns the highest mark that one
+// of them knew as synced.
+func (w *walker) claims(pos int64) (Mark, error) {
+	var highest Mark
+	for {
+		at, h, ok, err := w.seek(pos)
+		if err != nil || !ok {
+			return highest, err
+		}
+		highest = max(highest, h.synced)
+		pos = at + h.size()
+	}
 }
