@@ -317,7 +317,7 @@ func TestAborted(t *testing.T) {
 	put("x", x, 1)                                                                     // 6
 	r.end(5, "x", x, false, nil)                                                       // 7
 	r.produce(9, "", "t", 0, sent{by: nobody, seq: -1, n: 1, value: []byte("v")}, nil) // 8
-	ofX, ofY := AbortedTransaction{x.producer, 0}, AbortedTransaction{y.producer, 1}
+	ofX, ofY := AbortedTransaction{x.producer, 0, 7}, AbortedTransaction{y.producer, 1, 3}
 	id := r.m.topics.byName["t"].partitions[0].id
 	for _, c := range []struct {
 		from, below int64

@@ -153,12 +153,19 @@ func (f *fetching) partition(part fetchPart, p kmsg.FetchRequestTopicPartition, 
 	if p.FetchOffset >= below || n <= 0 && !first {
 		return rp
 	}
-	b, err := f.server.cfg.Reader.Read(part.log.ID, p.FetchOffset, below, max(n, 1), nil)
-	if err == nil && !first && len(b) > left {
-		b = nil // a batch larger than what is left: the next fetch begins with it
+	n = max(n, 1)
+	var err error
+	if f.req.IsolationLevel == readCommitted && state.Aborted {
+		// Before the batches: the cleaner takes an aborted transaction's batches
+		// away first, and what tells of it later.
+		rp.AbortedTransactions, below, err = f.server.aborted(part.log.ID, p.FetchOffset, below, n)
 	}
-	if err == nil && len(b) > 0 && f.req.IsolationLevel == readCommitted && state.Aborted {
-		rp.AbortedTransactions, err = f.server.aborted(part.log.ID, p.FetchOffset, b)
+	var b []byte
+	if err == nil {
+		b, err = f.server.cfg.Reader.Read(part.log.ID, p.FetchOffset, below, n, nil)
+	}
+	if !first && len(b) > left {
+		b = nil // a batch larger than what is left: the next fetch begins with it
 	}
 	if err != nil {
 		// A partition that was deleted meanwhile reads as missing data.

@@ -12,7 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// mover gives a batch its place without making it anew: the first bytes are not
+// at gives a batch its place without making it anew: the first bytes are not
 // in its checksum.
 func at(b []byte, base int64) []byte {
 	binary.BigEndian.PutUint64(b, uint64(base))

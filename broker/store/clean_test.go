@@ -91,3 +91,32 @@ func TestBackupOpensAsAStore(t *testing.T) {
 	}
 	mustClose(t, s)
 }
+
+// TestFileStaysUntilTheIndexOnTheDiskIsWithoutIt: a power cut may still take the
+// commit that freed it.
+func TestFileStaysUntilTheIndexOnTheDiskIsWithoutIt(t *testing.T) {
+	fs := vfs.NewMem()
+	s := mustOpen(t, Options{FS: fs, FileSize: 3000})
+	for i := range int64(30) {
+		mustWrite(t, s, append1(i))
+	}
+	if err := s.index.flush(); err != nil {
+		t.Fatal(err)
+	}
+	var c Commit
+	c.Trim(1, 15)
+	mustWrite(t, s, &c)
+	if err := s.remove(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fs.Stat(s.journal.path(1)); err != nil {
+		t.Errorf("removed too early: %v", err)
+	}
+	if err := s.sweep(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fs.Stat(s.journal.path(1)); err == nil {
+		t.Error("not removed")
+	}
+	mustClose(t, s)
+}
