@@ -123,7 +123,7 @@ func Open(cfg Config) (_ *Broker, err error) {
 		return nil, err
 	}
 	began := time.Now()
-	b.store, err = store.Open(store.Options{FS: vfs.Default, Dir: b.dir.data(), Sync: mode, Logger: log})
+	b.store, err = store.Open(store.Options{FS: vfs.Default, Dir: b.dir.data(), Sync: mode, Interval: time.Second, BootID: bootID(), Logger: log})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", b.dir.data(), err)
 	}
