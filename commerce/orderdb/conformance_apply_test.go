@@ -328,6 +328,25 @@ func TestFailedBatch(t *testing.T) {
 	})
 }
 
+// TestMore: records that join a change are indexed, counted and timed as if they
+// stood alone, also in a topic that nothing else is about.
+func TestMore(t *testing.T) {
+	everywhere(t, func(t *testing.T, p place) {
+		db := p.open(t)
+		c := change("1", event.TopicAccepted, 4, Notified)
+		c.More = []Entry{{"un.autre", 2, 9, later(9)}, {event.TopicErrors, 0, 1, later(20)}}
+		apply(t, db, c)
+		o := get(t, db, "1")
+		if o.State != Notified || o.Changes != 3 || !o.Updated.Equal(later(9)) {
+			t.Errorf("order %+v", o)
+		}
+		got, err := db.Timeline(t.Context(), "1")
+		if want := append([]Entry{c.Entry}, c.More...); err != nil || !slices.Equal(got, want) {
+			t.Errorf("timeline %v, not %v (%v)", got, want, err)
+		}
+	})
+}
+
 func TestProjections(t *testing.T) {
 	everywhere(t, func(t *testing.T, p place) {
 		db := p.open(t)
