@@ -105,6 +105,35 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// TestEnough: what is not begun is left out, what is begun is answered.
+func TestEnough(t *testing.T) {
+	enough := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Idempotency-Key") == "k-2" {
+			close(enough)
+		}
+		w.Header().Set("Location", "/commandes/991")
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprint(w, `{"commandeId":991,"statut":"RECUE"}`)
+	}))
+	defer server.Close()
+	var requests []Request
+	for n := range 6 {
+		requests = append(requests, Request{Key: fmt.Sprint("k-", n), Client: "A", Body: []byte(`{}`)})
+	}
+	answers, err := Start(t.Context(), requests, Config{
+		Connections: 3, Enough: enough, Target: func(int, int) string { return server.URL },
+	}).Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, a := range answers {
+		if begun := n <= 2; begun != (a.Tries == 1) || begun != (a.Status == http.StatusCreated) {
+			t.Errorf("request %d: %d tries, answered %d", n, a.Tries, a.Status)
+		}
+	}
+}
+
 // TestCheckComplains: each way in which answers and Kafka may disagree is seen.
 func TestCheckComplains(t *testing.T) {
 	order := func(id, client string, quantity int, key string) Request {

@@ -58,6 +58,27 @@ func TestGenerateAgreesWithJudge(t *testing.T) {
 	}
 }
 
+// TestOnly: of what was sent alone something is expected, and of all of that.
+func TestOnly(t *testing.T) {
+	w := Generate(Config{Seed: 4, Orders: 800})
+	if all := w.Only(func(int) bool { return true }); !reflect.DeepEqual(all, w) {
+		t.Errorf("all of it: %d orders and %d outcomes, want %d and %d", len(all.Orders), len(all.Expected), len(w.Orders), len(w.Expected))
+	}
+	half := w.Only(func(i int) bool { return i%2 == 0 })
+	if len(half.Orders) != (len(w.Orders)+1)/2 {
+		t.Errorf("half of %d orders are %d", len(w.Orders), len(half.Orders))
+	}
+	sent := map[string]Outcome{}
+	for _, r := range half.Orders {
+		if id := Judge(r.Key, r.Value, recorded).ID; len(r.Codes) == 0 {
+			sent[id] = w.Expected[id]
+		}
+	}
+	if !reflect.DeepEqual(half.Expected, sent) {
+		t.Errorf("of half of it %d outcomes are expected, want %d", len(half.Expected), len(sent))
+	}
+}
+
 func TestGenerateIsDeterministic(t *testing.T) {
 	a, b := Generate(Config{Seed: 9, Orders: 400}), Generate(Config{Seed: 9, Orders: 400})
 	if !reflect.DeepEqual(a, b) {
