@@ -53,7 +53,9 @@ func (r *round) begin(a *attempt, brokers string, bases []*atomic.Pointer[string
 	}
 	l.requests = httporders.Requests(l.http, fmt.Sprint("crash-", ids))
 	ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Minute)
-	client, err := orders.NewClient(brokers)
+	// An order's time is that of its record, which the producer gives it: what it
+	// then waits for a node that hangs would count as ours.
+	client, err := orders.NewClient(brokers, kgo.ProduceRequestTimeout(4*time.Second), kgo.RequestTimeoutOverhead(time.Second))
 	if err != nil {
 		cancel()
 		r.t.Fatal(err)
