@@ -76,9 +76,9 @@ func TestGroupMembersThatAreGone(t *testing.T) {
 			g.joined(c, nil)
 			g.beat(ids[1], nil, generation, kerr.UnknownMemberID)
 		}},
-		{"no sync", func(g *groupRig, ids []string, generation int32) {
+		{"no sync", func(g *groupRig, ids []string, _ int32) {
 			first, second := g.join(ids[0], nil), g.join(ids[1], nil)
-			generation = g.joined(first, nil).Generation
+			generation := g.joined(first, nil).Generation
 			g.joined(second, nil)
 			waits := g.sync(ids[1], generation, nil)
 			for range 10 {
