@@ -71,6 +71,24 @@ var (
 	Supplies      = topic(TopicSupplies, ParseSupply)
 )
 
+// RefusedVerdicts is Verdicts for those who have nothing to do with valid ones,
+// which most are: these are passed over unread.
+var RefusedVerdicts = topic(TopicVerdicts, func(value []byte) (Verdict, error) {
+	if saysValid(value) {
+		return Verdict{}, streams.ErrSkip
+	}
+	return ParseVerdict(value)
+})
+
+// saysValid tells of a verdict as Verdict.AppendJSON begins it that it is valid.
+func saysValid(value []byte) bool {
+	rest, ok := bytes.CutPrefix(value, []byte(`{"commandeId":`))
+	id, rest, found := bytes.Cut(rest, []byte(`,"statut":`))
+	// Without a brace or bracket in front of it the field is the outermost
+	// object's, and no text can hold it, since its quotes would be escaped.
+	return ok && found && bytes.HasPrefix(rest, []byte(`"`+StatusValid+`"`)) && !bytes.ContainsAny(id, "{[")
+}
+
 // Key is the Serde of record keys that are ids.
 var Key = streams.Serde[ID]{
 	Append: func(b []byte, id ID) []byte { return append(b, id...) },

@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -32,5 +33,26 @@ func TestWhatIsPassedOnIsBounded(t *testing.T) {
 	p.Customer.Name, p.Customer.Email = "N", strings.Repeat("e", MaxOrderBytes+1)
 	if _, err := ParsePaymentRefused(p.AppendJSON(nil)); err == nil {
 		t.Error("an e-mail longer than an order is taken")
+	}
+}
+
+func TestRefusedVerdicts(t *testing.T) {
+	const rest = `,"client":"L","clientId":"C","montant":1,"devise":"EUR","lignes":[],"date_commande":"2026-11-20T09:29:59Z","timestamp":"2026-11-20T09:30:00.005Z"}`
+	for _, c := range []struct {
+		value string
+		skip  bool
+	}{
+		{`{"commandeId":991,"statut":"VALIDE"` + rest, true},
+		{string(Verdict{Order: `a","statut":"REFUSE"`, Status: StatusValid, Customer: lucas, Currency: "EUR", OrderedAt: "x", At: at}.AppendJSON(nil)), true},
+		{`{"commandeId":991,"statut":"REFUSE"` + rest, false},
+		{`{"commandeId":",\"statut\":\"VALIDE\"","statut":"REFUSE"` + rest, false},
+		{`{"commandeId":991,"x":{"y":1,"statut":"VALIDE"},"statut":"REFUSE"` + rest, false},
+		{`{"commandeId":991,"x":[{"y":1,"statut":"VALIDE"}],"statut":"REFUSE"` + rest, false},
+		{`{"statut":"VALIDE","commandeId":991` + rest, false}, // read, though in vain
+	} {
+		v, err := RefusedVerdicts.Value.Parse([]byte(c.value))
+		if skipped := errors.Is(err, streams.ErrSkip); skipped != c.skip || err != nil && !skipped {
+			t.Errorf("%s: %+v, %v", c.value, v, err)
+		}
 	}
 }

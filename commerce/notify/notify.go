@@ -29,7 +29,7 @@ func Build(b *streams.Builder, cfg Config) {
 	}
 	out := streams.To(b, event.Notifications)
 	notify(b, out, cfg, "confirmations", event.Invoices, confirmation)
-	notify(b, out, cfg, "refus-stock", event.Verdicts, stockRefusal)
+	notify(b, out, cfg, "refus-stock", event.RefusedVerdicts, stockRefusal)
 	notify(b, out, cfg, "refus-paiement", event.Refused, paymentRefusal)
 }
 
