@@ -14,10 +14,10 @@ REAL = $$(grep -rlE --include='*_test.go' 'COMPTOIR_TEST_|test/testenv' . | xarg
 RACE = $$(go list ./... | grep -vE '/test/(e2e|invariants$$)')
 STEP = @printf '\n== %s\n'
 
-.PHONY: help build test check fmt vet lint generate race fuzz bench e2e crash crash-short nightly clean
+.PHONY: help build test check fmt vet lint generate race fuzz bench e2e crash crash-short broker-kills broker-kills-short nightly clean
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r t d; do printf '  %-11s %s\n' "$$t" "$$d"; done
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r t d; do printf '  %-18s %s\n' "$$t" "$$d"; done
 
 build: ## ./comptoir, a static binary
 	CGO_ENABLED=0 go build -trimpath -o comptoir ./cmd/comptoir
@@ -79,6 +79,13 @@ crash-short: ## a few telling cells of the crash matrix, drawn by a seed that is
 
 crash: ## the long crash matrix: instances, brokers, PostgreSQL and network, killed, stopped, filled up
 	COMPTOIR_CRASH_LONG=1 $(MATRIX) -timeout 60m
+
+broker-kills-short: ## the embedded broker under 30 random kill -9, by a seed that is printed
+	$(STEP) 'the broker under kill -9'
+	COMPTOIR_KILLS=30 go test ./test/broker/kill -run '^TestKills$$' -count=1 -v -timeout 10m
+
+broker-kills: ## the same under 200
+	COMPTOIR_KILLS=200 go test ./test/broker/kill -run '^TestKills$$' -count=1 -v -timeout 60m
 
 nightly: ## check, longer: fuzzing, more orders and kills, the race detector on all of it
 	@$(MAKE) check

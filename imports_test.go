@@ -58,7 +58,9 @@ var imports = map[string][]string{
 	"test/...": {"test/..."},
 	// test/bench measures a whole node, the floor under it, and full databases.
 	"test/bench": {"node", "broker", "commerce/event", "commerce/orderdb", "internal/bench/floor", "internal/kclient", "test/..."},
-	"":           {},
+	// test/broker/child runs a broker; those beside it only talk to one.
+	"test/broker/child": {"broker"},
+	"":                  {},
 }
 
 // testImports are what tests may import beyond their package's own row: helpers
