@@ -14,7 +14,7 @@ REAL = $$(grep -rlE --include='*_test.go' 'COMPTOIR_TEST_|test/testenv' . | xarg
 RACE = $$(go list ./... | grep -vE '/test/(e2e|invariants$$)')
 STEP = @printf '\n== %s\n'
 
-.PHONY: help build test check fmt vet lint generate race fuzz bench e2e crash crash-short broker-kills broker-kills-short nightly clean
+.PHONY: help build test check fmt vet lint generate race fuzz bench e2e crash crash-short broker-kills broker-kills-short broker-clients broker-clients-all nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r t d; do printf '  %-18s %s\n' "$$t" "$$d"; done
@@ -86,6 +86,13 @@ broker-kills-short: ## the embedded broker under 30 random kill -9, by a seed th
 
 broker-kills: ## the same under 200
 	COMPTOIR_KILLS=200 go test ./test/broker/kill -run '^TestKills$$' -count=1 -v -timeout 60m
+
+broker-clients: ## clients of other houses, in Go and Java, against the embedded broker
+	$(STEP) 'other clients'
+	COMPTOIR_CLIENTS=kgo,sarama,kafka-go,java,streams go test ./test/broker/clients -count=1 -v -timeout 20m
+
+broker-clients-all: ## all of them: also kcat, confluent-kafka, kafkajs
+	COMPTOIR_CLIENTS=all go test ./test/broker/clients -count=1 -v -timeout 30m
 
 nightly: ## check, longer: fuzzing, more orders and kills, the race detector on all of it
 	@$(MAKE) check

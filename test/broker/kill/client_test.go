@@ -24,7 +24,7 @@ func (r *run) options(opts ...kgo.Opt) []kgo.Opt {
 		kgo.SeedBrokers(r.addr), kgo.AlwaysRetryEOF(),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
 		kgo.MetadataMinAge(50 * time.Millisecond), kgo.MetadataMaxAge(5 * time.Second),
-		kgo.RetryTimeout(patience), kgo.RequestRetries(1000), kgo.RecordRetries(1 << 30),
+		kgo.RetryTimeout(patience), kgo.RequestRetries(1000), kgo.RecordRetries(1 << 30), kgo.UnknownTopicRetries(-1),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerLinger(2 * time.Millisecond),
 		kgo.SessionTimeout(10 * time.Second), kgo.RebalanceTimeout(10 * time.Second), kgo.HeartbeatInterval(500 * time.Millisecond),
@@ -62,6 +62,25 @@ func createTopic(ctx context.Context, conn *wire.Conn, name string, partitions i
 		return err
 	}
 	return refusal("create "+name, answer.(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode)
+}
+
+// coordinated returns when groups (0) or transactions (1) have a coordinator.
+// Apache Kafka makes its topics for them when it is asked for one first.
+func (r *run) coordinated(ctx context.Context, kind int8) error {
+	conn, err := wire.Dial(ctx, r.addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return until(ctx, func() error {
+		req := kmsg.NewPtrFindCoordinatorRequest()
+		req.Version, req.CoordinatorKey, req.CoordinatorType = 3, "any", kind
+		answer, err := conn.Do(ctx, req)
+		if err != nil {
+			return err
+		}
+		return refusal("find coordinator", answer.(*kmsg.FindCoordinatorResponse).ErrorCode)
+	})
 }
 
 // refusedError is the broker's answer that something was not done; any other

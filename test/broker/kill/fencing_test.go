@@ -66,7 +66,12 @@ func newFencing(r *run, seed uint64) *fencing {
 	return a
 }
 
-func (a *fencing) prepare(ctx context.Context) error { return a.run.create(ctx, fencingTopic, 1) }
+func (a *fencing) prepare(ctx context.Context) error {
+	if err := a.run.coordinated(ctx, 1); err != nil {
+		return err
+	}
+	return a.run.create(ctx, fencingTopic, 1)
+}
 
 func (a *fencing) work(ctx context.Context) { a.run.steps(ctx, 5*time.Millisecond, a.step) }
 

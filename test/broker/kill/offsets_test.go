@@ -48,6 +48,9 @@ func newOffsets(r *run, seed uint64) *offsets {
 }
 
 func (a *offsets) prepare(ctx context.Context) error {
+	if err := a.run.coordinated(ctx, 0); err != nil {
+		return err
+	}
 	return a.run.create(ctx, offsetsTopic, offsetsPartitions)
 }
 
