@@ -1,0 +1,181 @@
+package differential
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/comptoir/comptoir/test/broker/child"
+	"github.com/comptoir/comptoir/test/broker/wire"
+	"github.com/comptoir/comptoir/test/testenv"
+)
+
+func TestMain(m *testing.M) {
+	child.Main()
+	os.Exit(m.Run())
+}
+
+// kase is one thing to ask: all versions of the request key that both brokers
+// speak are gone through.
+type kase struct {
+	key  kmsg.Key
+	name string
+	ask  func(s *session)
+}
+
+// subjects are the cases, by file.
+var subjects = map[string][]kase{
+	"produce": produceCases, "fetch": fetchCases, "offsets": offsetCases, "metadata": metadataCases,
+	"topics": topicCases, "groups": groupCases, "transactions": transactionCases, "others": otherCases,
+}
+
+func TestDifferential(t *testing.T) {
+	kafka := testenv.Kafka(t)
+	p := child.New(t, child.Config{Engine: os.Getenv("COMPTOIR_DIFFERENTIAL_ENGINE"), Dir: t.TempDir()})
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	addr, _ := p.Started()
+	theirs, ours := announced(t, kafka), announced(t, addr)
+	both := map[kmsg.Key]span{}
+	for key, o := range ours {
+		k, ok := theirs[key]
+		if !ok {
+			t.Errorf("we announce %s, Apache Kafka does not", kmsg.NameForKey(int16(key)))
+			continue
+		}
+		if o.low < k.low || o.high > k.high {
+			t.Errorf("we announce %s %d to %d, Apache Kafka %d to %d", kmsg.NameForKey(int16(key)), o.low, o.high, k.low, k.high)
+		}
+		both[key] = span{max(o.low, k.low), min(o.high, k.high)}
+	}
+	for key := range theirs {
+		if _, ok := ours[key]; !ok && notSpoken[key] == "" {
+			t.Errorf("Apache Kafka speaks %s, we do not, and no reason is given", kmsg.NameForKey(int16(key)))
+		}
+	}
+	run := fmt.Sprintf("d%x-", time.Now().UnixNano()&0xffffffff)
+	var used used
+	asked := map[kmsg.Key]bool{}
+	for _, subject := range slices.Sorted(maps.Keys(subjects)) {
+		cases := subjects[subject]
+		t.Run(subject, func(t *testing.T) {
+			for n, c := range cases {
+				asked[c.key] = true
+				versions, ok := both[c.key]
+				if !ok {
+					t.Logf("%s: %s is not spoken by both", c.name, kmsg.NameForKey(int16(c.key)))
+					continue
+				}
+				name := kmsg.NameForKey(int16(c.key)) + "/" + strings.ReplaceAll(c.name, " ", "_")
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					found := map[string][]int16{} // difference, versions
+					for _, v := range versions.some(n) {
+						var got [2][]string
+						for i, addr := range []string{kafka, addr} {
+							s := &session{t: t, side: [...]string{"kafka", "ours"}[i], addr: addr, key: c.key, version: v, ranges: both,
+								prefix: fmt.Sprintf("%s%s-%d-%d-", run, subject, n, v)}
+							c.ask(s)
+							s.close()
+							got[i] = s.lines
+						}
+						if len(got[0]) == 0 {
+							t.Errorf("the case notes nothing of version %d", v)
+						}
+						for _, d := range unlisted(c, v, diff(got[0], got[1]), &used) {
+							found[d] = append(found[d], v)
+						}
+					}
+					for _, d := range slices.Sorted(maps.Keys(found)) {
+						t.Errorf("%s, versions %v", d, found[d])
+					}
+				})
+			}
+		})
+	}
+	whole := !t.Failed() && !slices.ContainsFunc(os.Args, func(a string) bool { return strings.Contains(a, "TestDifferential/") })
+	for key := range both {
+		if !asked[key] {
+			t.Errorf("no case asks for %s", kmsg.NameForKey(int16(key)))
+		}
+	}
+	for i, d := range intended {
+		if whole && !used.has(i) {
+			t.Errorf("the difference %q of %q (%s) does not exist any more: take it out of the table", d.path, d.name, d.reason)
+		}
+	}
+}
+
+// some are the versions that a case goes through: the lowest, the highest, and
+// one that changes from case to case; all of them where there is time.
+func (r span) some(n int) (list []int16) {
+	for v := r.low; v <= r.high; v++ {
+		if v == r.low || v == r.high || int(v-r.low) == n%int(r.high-r.low+1) || os.Getenv("COMPTOIR_DIFFERENTIAL_ALL") != "" {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// unlisted are the differences that are not intended.
+func unlisted(c kase, version int16, differences []string, used *used) (rest []string) {
+	for _, d := range differences {
+		if i := slices.IndexFunc(intended, func(x difference) bool { return x.covers(c, version, field(d)) }); i >= 0 {
+			used.add(i)
+			continue
+		}
+		rest = append(rest, d)
+	}
+	return rest
+}
+
+// used are the intended differences that were met.
+type used struct {
+	mu  sync.Mutex
+	met map[int]bool
+}
+
+func (u *used) add(i int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.met == nil {
+		u.met = map[int]bool{}
+	}
+	u.met[i] = true
+}
+
+func (u *used) has(i int) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.met[i]
+}
+
+// announced is what a broker says it speaks.
+func announced(t *testing.T, addr string) map[kmsg.Key]span {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), answerLimit)
+	defer cancel()
+	conn, err := wire.Dial(ctx, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	resp, err := conn.Do(ctx, &kmsg.ApiVersionsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoken := map[kmsg.Key]span{}
+	for _, k := range resp.(*kmsg.ApiVersionsResponse).ApiKeys {
+		spoken[kmsg.Key(k.ApiKey)] = span{k.MinVersion, k.MaxVersion}
+	}
+	return spoken
+}

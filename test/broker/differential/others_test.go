@@ -1,0 +1,67 @@
+package differential
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/comptoir/comptoir/test/broker/wire"
+)
+
+var otherCases = []kase{
+	{kmsg.ApiVersions, "the version itself", func(s *session) {
+		req := kmsg.NewPtrApiVersionsRequest()
+		req.ClientSoftwareName, req.ClientSoftwareVersion = "comptoir", "1"
+		resp, ok := s.quiet(req).(*kmsg.ApiVersionsResponse)
+		s.note("ApiVersions answered=%v, code %d, keys %v", ok, resp.ErrorCode, len(resp.ApiKeys) > 20)
+	}},
+	{kmsg.ApiVersions, "an illegal name of the client", func(s *session) {
+		req := kmsg.NewPtrApiVersionsRequest()
+		req.ClientSoftwareName, req.ClientSoftwareVersion = "no spaces!", "1"
+		resp, ok := s.quiet(req).(*kmsg.ApiVersionsResponse)
+		s.note("ApiVersions answered=%v, code %d, keys %v", ok, resp.ErrorCode, len(resp.ApiKeys) > 0)
+	}},
+	{kmsg.ApiVersions, "a version of the future", func(s *session) {
+		if s.version > 0 {
+			s.note("once is enough")
+			return
+		}
+		// Header: key 18, version 99, correlation id 7, no client id.
+		s.raw([]byte{0, 18, 0, 99, 0, 0, 0, 7, 0xff, 0xff}, 10)
+	}},
+	{kmsg.Metadata, "a version of the future", func(s *session) { s.raw([]byte{0, 3, 0, 99, 0, 0, 0, 7, 0xff, 0xff}, 4) }},
+	{kmsg.Metadata, "an unknown key", func(s *session) { s.raw([]byte{0x70, 3, 0, 0, 0, 0, 0, 7, 0xff, 0xff}, 4) }},
+	{kmsg.Metadata, "a body that is too short", func(s *session) {
+		s.raw([]byte{0, byte(s.key), 0, byte(s.version), 0, 0, 0, 7, 0xff, 0xff, 0, 0}, 4)
+	}},
+	{kmsg.Metadata, "an array of a thousand million", func(s *session) {
+		s.raw([]byte{0, 3, 0, 1, 0, 0, 0, 7, 0xff, 0xff, 0x40, 0, 0, 0}, 4)
+	}},
+}
+
+// raw sends a frame and notes whether an answer came, and its first bytes.
+func (s *session) raw(frame []byte, show int) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), answerLimit)
+	defer cancel()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", s.addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+	if _, err := c.Write(append([]byte{0, 0, 0, byte(len(frame))}, frame...)); err != nil {
+		s.t.Fatal(err)
+	}
+	body, err := wire.ReadFrame(c)
+	if err != nil {
+		s.note("raw %x=closed", frame)
+		return
+	}
+	s.note("raw %x=%s", frame, fmt.Sprintf("%x", bytes.TrimSpace(body[:min(show, len(body))])))
+}
