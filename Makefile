@@ -7,6 +7,7 @@ MAKEFLAGS  += --no-print-directory
 
 STATICCHECK := v0.8.2
 FUZZTIME    ?= 5s
+HOSTILE     ?= 20s
 
 # Packages with tests on real servers, and the others' trees, where a race can hide
 # (the checker has one goroutine; nightly runs it all the same).
@@ -14,7 +15,7 @@ REAL = $$(grep -rlE --include='*_test.go' 'COMPTOIR_TEST_|test/testenv' . | xarg
 RACE = $$(go list ./... | grep -vE '/test/(e2e|invariants$$)')
 STEP = @printf '\n== %s\n'
 
-.PHONY: help build test check fmt vet lint generate race fuzz bench e2e crash crash-short broker-kills broker-kills-short broker-clients broker-clients-all nightly clean
+.PHONY: help build test check fmt vet lint generate race fuzz bench e2e crash crash-short broker-kills broker-kills-short broker-clients broker-clients-all broker-hostile broker-differential broker-bench nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r t d; do printf '  %-18s %s\n' "$$t" "$$d"; done
@@ -93,6 +94,17 @@ broker-clients: ## clients of other houses, in Go and Java, against the embedded
 
 broker-clients-all: ## all of them: also kcat, confluent-kafka, kafkajs
 	COMPTOIR_CLIENTS=all go test ./test/broker/clients -count=1 -v -timeout 30m
+
+broker-differential: ## the same requests to Apache Kafka and to the embedded broker
+	$(STEP) 'Apache Kafka and ours'
+	test/servers/with go test ./test/broker/differential -count=1 -parallel 24 -timeout 15m
+
+broker-hostile: ## random and spoilt requests on 50 connections, for HOSTILE (20s)
+	$(STEP) 'hostile bytes'
+	COMPTOIR_HOSTILE=$(HOSTILE) go test ./test/broker/hostile -count=1 -v -timeout 30m
+
+broker-bench: ## the embedded broker beside kfake
+	COMPTOIR_BROKER_BENCH=all go test ./test/broker/bench -count=1 -v -timeout 30m
 
 nightly: ## check, longer: fuzzing, more orders and kills, the race detector on all of it
 	@$(MAKE) check
