@@ -86,9 +86,10 @@ var fetchCases = []kase{
 	{kmsg.Fetch, "transactions that ended and one that is open", func(s *session) {
 		t := s.topic("t", 1)
 		a, b := s.transactional("a"), s.transactional("b")
-		for n, commit := range []bool{true, false} {
+		for _, commit := range []bool{true, false} {
 			s.quiet(a.add(t, 0))
-			s.quiet(a.produce(t, 0, int32(n), "a"))
+			s.quiet(a.produce(t, 0, a.sequence, "a"))
+			a.sequence++
 			s.quiet(a.end(commit))
 			a.follow()
 			s.stable(t, 0)

@@ -381,14 +381,14 @@ func (s *session) fetchOffsets(topic string, partitions ...int32) *kmsg.OffsetFe
 }
 
 // committed is the group's offset.
-func (s *session) committed(topic string, partition int32) int64 {
-	key := s.key
-	s.key = -1
-	defer func() { s.key = key }()
-	if resp, ok := s.quiet(s.fetchOffsets(topic, partition)).(*kmsg.OffsetFetchResponse); ok && len(resp.Topics) == 1 {
-		return resp.Topics[0].Partitions[0].Offset
-	}
-	return -1
+func (s *session) committed(topic string, partition int32) (offset int64) {
+	offset = -1
+	s.aside(func() {
+		if resp, ok := s.quiet(s.fetchOffsets(topic, partition)).(*kmsg.OffsetFetchResponse); ok && len(resp.Topics) == 1 {
+			offset = resp.Topics[0].Partitions[0].Offset
+		}
+	})
+	return offset
 }
 
 // listGroups notes the groups of this case.

@@ -235,18 +235,23 @@ func (s *session) produce(topic string, partition int32, batches []byte) *kmsg.P
 }
 
 // end is where a partition ends.
-func (s *session) end(topic string, partition int32) int64 {
-	if resp, ok := s.quiet(listOffsets(topic, partition, -1)).(*kmsg.ListOffsetsResponse); ok {
-		return resp.Topics[0].Partitions[0].Offset
-	}
-	return -1
+func (s *session) end(topic string, partition int32) (end int64) {
+	end = -1
+	s.aside(func() {
+		if resp, ok := s.quiet(listOffsets(topic, partition, -1)).(*kmsg.ListOffsetsResponse); ok {
+			end = resp.Topics[0].Partitions[0].Offset
+		}
+	})
+	return end
 }
 
 // stable waits until a partition has no open transaction.
 func (s *session) stable(topic string, partition int32) {
 	s.t.Helper()
-	s.until("no transaction is open", func() bool {
-		resp, ok := s.quiet(s.fetch(topic, partition, 0)).(*kmsg.FetchResponse)
-		return ok && resp.Topics[0].Partitions[0].LastStableOffset == resp.Topics[0].Partitions[0].HighWatermark
+	s.aside(func() {
+		s.until("no transaction is open", func() bool {
+			resp, ok := s.quiet(s.fetch(topic, partition, 0)).(*kmsg.FetchResponse)
+			return ok && resp.Topics[0].Partitions[0].LastStableOffset == resp.Topics[0].Partitions[0].HighWatermark
+		})
 	})
 }

@@ -210,27 +210,33 @@ func (s *session) topic(n string, partitions int32, settings ...string) string {
 	for i := 0; i < len(settings); i += 2 {
 		t.Configs = append(t.Configs, kmsg.CreateTopicsRequestTopicConfig{Name: settings[i], Value: &settings[i+1]})
 	}
-	key := s.key
-	s.key = -1 // this is not what is under test
-	defer func() { s.key = key }()
-	s.quiet(&kmsg.CreateTopicsRequest{Topics: []kmsg.CreateTopicsRequestTopic{t}, TimeoutMillis: 10_000})
-	for p := range partitions {
-		s.until(name+" is there", func() bool {
-			resp, ok := s.quiet(listOffsets(name, p, -1)).(*kmsg.ListOffsetsResponse)
-			return ok && resp.Topics[0].Partitions[0].ErrorCode == 0
-		})
-	}
+	s.aside(func() {
+		s.quiet(&kmsg.CreateTopicsRequest{Topics: []kmsg.CreateTopicsRequestTopic{t}, TimeoutMillis: 10_000})
+		for p := range partitions {
+			s.until(name+" is there", func() bool {
+				resp, ok := s.quiet(listOffsets(name, p, -1)).(*kmsg.ListOffsetsResponse)
+				return ok && resp.Topics[0].Partitions[0].ErrorCode == 0
+			})
+		}
+	})
 	return name
+}
+
+// aside does what is not under test: its requests have the versions of others.
+func (s *session) aside(do func()) {
+	key := s.key
+	s.key = -1
+	defer func() { s.key = key }()
+	do()
 }
 
 // topicID is the id of a topic.
 func (s *session) topicID(name string) (id [16]byte) {
-	key := s.key
-	s.key = -1
-	defer func() { s.key = key }()
-	if m, ok := s.quiet(&kmsg.MetadataRequest{Topics: []kmsg.MetadataRequestTopic{{Topic: &name}}}).(*kmsg.MetadataResponse); ok {
-		id = m.Topics[0].TopicID
-	}
+	s.aside(func() {
+		if m, ok := s.quiet(metadata(name)).(*kmsg.MetadataResponse); ok {
+			id = m.Topics[0].TopicID
+		}
+	})
 	return id
 }
 

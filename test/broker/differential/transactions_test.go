@@ -233,14 +233,13 @@ func (s *session) producerID() int64 {
 func (s *session) transactional(n string) *transactional {
 	s.t.Helper()
 	p := &transactional{s: s, name: s.name(n)}
-	key := s.key
-	s.key = -1
-	defer func() { s.key = key }()
-	if resp, ok := s.quiet(initProducer(&p.name)).(*kmsg.InitProducerIDResponse); ok && resp.ErrorCode == 0 {
-		p.id, p.epoch = resp.ProducerID, resp.ProducerEpoch
-	} else {
-		s.note("a producer cannot be started: %+v", resp)
-	}
+	s.aside(func() {
+		if resp, ok := s.quiet(initProducer(&p.name)).(*kmsg.InitProducerIDResponse); ok && resp.ErrorCode == 0 {
+			p.id, p.epoch = resp.ProducerID, resp.ProducerEpoch
+		} else {
+			s.note("a producer cannot be started: %+v", resp)
+		}
+	})
 	return p
 }
 
