@@ -138,21 +138,24 @@ func Open(cfg Config) (_ *Broker, err error) {
 		return nil, err
 	}
 	view := core.NewView()
+	// The server is there before the runner, which may have connections closed.
+	srv := server.New(server.Config{
+		Submit: func(ctx context.Context, r *core.Request) error { return b.runner.Submit(ctx, r) },
+		View:   view, Reader: b.store,
+		Metrics: server.NewMetrics(cfg.Registerer), Logger: log,
+	})
 	b.runner, err = core.Start(core.Config{
 		ClusterID: b.dir.format.ClusterID, Host: host, Port: port,
 		DefaultPartitions: DefaultPartitions, MinSession: minSession, FutureLimit: futureLimit,
 		Dir: b.dir.path, Size: b.store.Size,
 		Logger: log,
-	}, b.store, view, clock{}, func() { b.server.DropAll() })
+	}, b.store, view, clock{}, srv.DropAll)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", b.dir.data(), err)
 	}
 	b.clean = clean.New(clean.Config{Machine: b.runner, Store: b.store, Clock: clock{}, Logger: log, Registerer: cfg.Registerer})
 	b.clean.Start()
-	b.server = server.New(server.Config{
-		Submit: b.runner.Submit, View: view, Reader: b.store,
-		Metrics: server.NewMetrics(cfg.Registerer), Logger: log,
-	})
+	b.server = srv
 	go func() {
 		defer close(b.served)
 		b.server.Serve(b.tcp)

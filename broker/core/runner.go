@@ -38,6 +38,9 @@ const (
 	turnRequests = 256
 	// lazySync is how long what nobody waits for may stay unsynced.
 	lazySync = 5 * time.Millisecond
+	// reviveAfter is how long a runner without a machine waits before it tries
+	// to load one again.
+	reviveAfter = time.Second
 )
 
 // ErrClosed is the error of Submit once the runner has ended.
@@ -54,6 +57,8 @@ type Runner struct {
 	// dropAll closes every connection.
 	dropAll func()
 
+	// machine is nil while it cannot be loaded: then nothing is known for sure,
+	// and every request is dropped.
 	machine *Machine
 	in      chan *Request
 	written chan written
@@ -68,6 +73,8 @@ type written struct {
 	turn Turn
 	// lazy says that nobody waits for it.
 	lazy bool
+	// reads says that the turn could only read: nothing could be written.
+	reads bool
 }
 
 // Start loads a machine from the disk and runs it until Close. dropAll closes
@@ -116,19 +123,19 @@ func (r *Runner) Close() {
 // load makes the machine anew of what is written, and writes what it decides
 // then.
 func (r *Runner) load(unclean, powerLost bool) (written, error) {
+	r.machine = nil
 	m, err := Load(r.cfg, r.view, r.disk, r.clock.Now(), unclean, powerLost)
 	if err != nil {
 		return written{}, err
 	}
-	r.machine = m
 	t := m.Take()
-	if t.Commit.Empty() {
-		return written{mark: r.disk.Written(), turn: t}, nil
+	mark := r.disk.Written()
+	if !t.Commit.Empty() {
+		if mark, err = r.disk.Write(&t.Commit); err != nil {
+			return written{}, fmt.Errorf("write the first state: %w", err)
+		}
 	}
-	mark, err := r.disk.Write(&t.Commit)
-	if err != nil {
-		return written{}, fmt.Errorf("write the first state: %w", err)
-	}
+	r.machine = m
 	return written{mark: mark, turn: t}, nil
 }
 
@@ -138,7 +145,9 @@ func (r *Runner) run(ctx context.Context) {
 	defer close(r.done)
 	for {
 		var due <-chan time.Time
-		if at, ok := r.machine.Due(); ok {
+		if r.machine == nil {
+			due = r.clock.After(reviveAfter)
+		} else if at, ok := r.machine.Due(); ok {
 			due = r.clock.After(at.Sub(r.clock.Now()))
 		}
 		select {
@@ -154,40 +163,48 @@ func (r *Runner) run(ctx context.Context) {
 
 // step is one turn: what waits is handled, written as one, and passed on.
 func (r *Runner) step(first *Request) {
-	if !r.handle(first) {
+	if r.machine == nil && !r.revive() {
+		if first != nil {
+			first.Dropped()
+		}
 		return
 	}
-	t := r.machine.Take()
+	t, ok := r.handle(first)
+	if !ok {
+		return
+	}
 	mark := r.disk.Written()
 	if !t.Commit.Empty() {
 		var err error
 		if mark, err = r.disk.Write(&t.Commit); err != nil {
 			r.log.Error("broker cannot write", "err", err)
-			r.reload(t)
+			r.reload(t.Requests)
 			return
 		}
 	}
 	release(t.Relaxed)
 	if len(t.Durable) > 0 || len(t.Publish) > 0 {
-		r.written <- written{mark: mark, turn: t, lazy: len(t.Durable) == 0}
+		r.written <- written{mark: mark, turn: t, lazy: len(t.Durable) == 0, reads: r.machine.readOnly != nil}
 	}
 }
 
 // handle runs the requests of a turn. It reports whether the turn stands.
-func (r *Runner) handle(first *Request) (ok bool) {
+func (r *Runner) handle(first *Request) (t Turn, ok bool) {
+	requests := []*Request{}
 	defer func() {
 		if p := recover(); p != nil {
 			r.log.Error("a request broke the broker's rules", "panic", p, "stack", string(debug.Stack()))
-			r.reload(r.machine.Take())
-			ok = false
+			r.reload(requests)
+			t, ok = Turn{}, false
 		}
 	}()
 	now := r.clock.Now()
 	r.machine.readOnly = r.disk.Health()
 	r.machine.Tick(now)
 	for req := first; req != nil; {
+		requests = append(requests, req)
 		r.machine.Handle(now, req)
-		if len(r.machine.turn.Requests) >= turnRequests {
+		if len(requests) >= turnRequests {
 			break
 		}
 		select {
@@ -196,20 +213,27 @@ func (r *Runner) handle(first *Request) (ok bool) {
 			req = nil
 		}
 	}
-	return true
+	return r.machine.Take(), true
 }
 
 // reload gives up a turn: nobody learns what became of its requests, and the
-// machine goes back to what is written.
-func (r *Runner) reload(t Turn) {
-	drop(t.Requests)
+// machine goes back to what is written. If that fails there is none: the one
+// that was is ahead of the disk, and must not answer anybody.
+func (r *Runner) reload(requests []*Request) {
+	drop(requests)
 	r.dropAll() // those who wait for a group, too
+	r.revive()
+}
+
+// revive loads the machine anew. It reports whether there is one.
+func (r *Runner) revive() bool {
 	first, err := r.load(false, false)
 	if err != nil {
 		r.log.Error("broker cannot go on", "err", err)
-		return
+		return false
 	}
 	r.written <- first
+	return true
 }
 
 // syncLoop forces turns to the disk, all that wait at once, and lets their
@@ -262,8 +286,14 @@ func (r *Runner) gather() (turns []written, more bool) {
 // settle syncs turns and lets go what waited for it.
 func (r *Runner) settle(turns []written) {
 	if err := r.disk.Sync(turns[len(turns)-1].mark); err != nil {
-		r.log.Error("broker cannot sync", "err", err)
 		for _, w := range turns {
+			if w.reads {
+				// Reads go on. What they tell of may be lost with the machine's
+				// power, but nothing that builds on it will be acknowledged.
+				release(w.turn.Durable)
+				continue
+			}
+			r.log.Error("broker cannot sync", "err", err)
 			drop(w.turn.Requests)
 		}
 		return
