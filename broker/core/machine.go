@@ -2,6 +2,7 @@ package core
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -57,6 +58,9 @@ type Config struct {
 	// Space returns the bytes of the disk, and how many are free; nil for unknown.
 	Space  func() (total, free int64)
 	Logger *slog.Logger
+
+	turns uint64         // of the machine before
+	shown *atomic.Uint64 // see Machine.shown
 }
 
 // State is what a machine is loaded from.
@@ -86,6 +90,10 @@ type Machine struct {
 	timers    timers
 
 	turn Turn
+	// number counts turns; shown is the number of the last one that is on the
+	// disk and published. It is the runner's.
+	number uint64
+	shown  *atomic.Uint64
 }
 
 // Turn is what a machine has decided since the last one was taken.
@@ -94,6 +102,9 @@ type Turn struct {
 	// Relaxed answers may go out when Commit is written: what they promise is
 	// covered by a later answer's sync.
 	Relaxed []func()
+	// Early shows the readers, before those answers, what is of open transactions
+	// alone: who is told that a record is taken finds it. See Machine.changed.
+	Early []func()
 	// Durable answers go out when Commit, and so all before it, is on the disk.
 	Durable []func()
 	// Publish shows the readers what has changed, at the same time.
@@ -101,6 +112,7 @@ type Turn struct {
 	// Requests are those handled in this turn, for the case that it fails.
 	Requests []*Request
 
+	number uint64
 	settle []func(*Turn) // what is put together when the turn ends
 }
 
@@ -109,7 +121,10 @@ type Turn struct {
 // gone. What Load decides (a new leader epoch, transactions that are aborted)
 // is in the first turn, which is to be written before any request.
 func Load(cfg Config, view *View, s State, now time.Time, unclean, powerLost bool) (*Machine, error) {
-	m := &Machine{cfg: cfg, log: cfg.Logger, now: now, view: view}
+	m := &Machine{cfg: cfg, log: cfg.Logger, now: now, view: view, number: cfg.turns + 1, shown: cfg.shown}
+	if m.shown == nil {
+		m.shown = new(atomic.Uint64)
+	}
 	for _, load := range []func(State) error{
 		m.loadIdentity,
 		m.loadTopics,
@@ -233,10 +248,12 @@ func (m *Machine) Due() (time.Time, bool) { return m.timers.due() }
 // Take returns what has been decided and begins the next turn.
 func (m *Machine) Take() Turn {
 	t := m.turn
+	t.number = m.number
 	m.turn = Turn{}
 	for _, settle := range t.settle {
 		settle(&t)
 	}
+	m.number++
 	return t
 }
 
@@ -249,6 +266,21 @@ func (m *Machine) durable(r *Request, resp kmsg.Response) {
 // that could be lost, and for what a later answer's sync covers.
 func (m *Machine) relaxed(r *Request, resp kmsg.Response) {
 	m.turn.Relaxed = append(m.turn.Relaxed, func() { r.Answer(resp) })
+}
+
+// covered answers a produce of open transactions: when the turn is written, if
+// readers see the records by then.
+func (m *Machine) covered(r *Request, resp kmsg.Response, parts []*partition) {
+	m.turn.settle = append(m.turn.settle, func(t *Turn) {
+		shown := m.shown.Load()
+		for _, p := range parts {
+			if p.hard > shown {
+				t.Durable = append(t.Durable, func() { r.Answer(resp) })
+				return
+			}
+		}
+		t.Relaxed = append(t.Relaxed, func() { r.Answer(resp) })
+	})
 }
 
 // code is the error code of a response; 0 for nil.

@@ -30,6 +30,9 @@ type partition struct {
 	lastAborted int64
 
 	log *Log
+	// hard is the number of the last turn of which readers must see nothing here
+	// before it is on the disk.
+	hard uint64
 	// pending says that this turn publishes the partition already.
 	pending bool
 }
@@ -85,22 +88,38 @@ func (m *Machine) append(p *partition, b []byte, h batch.Header) (base int64) {
 	batch.Place(b, base, epoch)
 	p.end += int64(h.LastOffsetDelta) + 1
 	m.turn.Commit.Append(p.id, b[:h.Size])
-	m.changed(p)
+	if !h.Transactional() || h.Control() {
+		p.hard = m.number
+	}
+	m.publish(p)
 	return base
 }
 
-// changed has the partition published with this turn, as it then stands.
+// changed has the partition published with this turn, as it then stands, once
+// the turn is on the disk.
 func (m *Machine) changed(p *partition) {
+	p.hard = m.number
+	m.publish(p)
+}
+
+// publish has the partition published with this turn, as it then stands: once
+// the turn is on the disk; or once it is written, if all that is new since the
+// last sync are records of open transactions. A power cut may take those: their
+// transaction is aborted then.
+func (m *Machine) publish(p *partition) {
 	if p.pending {
 		return
 	}
 	p.pending = true
-	m.turn.Publish = append(m.turn.Publish, nil)
-	slot := len(m.turn.Publish) - 1
 	m.turn.settle = append(m.turn.settle, func(t *Turn) {
 		p.pending = false
 		state := p.state(m.identity.epoch)
-		t.Publish[slot] = func() { p.log.publish(state) }
+		show := func() { p.log.publish(state) }
+		if p.hard <= m.shown.Load() {
+			t.Early = append(t.Early, show)
+		} else {
+			t.Publish = append(t.Publish, show)
+		}
 	})
 }
 

@@ -28,6 +28,7 @@ func (m *Machine) produce(r *Request, req *kmsg.ProduceRequest) {
 	resp := req.ResponseKind().(*kmsg.ProduceResponse)
 	resp.Topics = make([]kmsg.ProduceResponseTopic, 0, len(req.Topics))
 	relaxed, failed := true, false
+	var parts []*partition
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		rt := kmsg.NewProduceResponseTopic()
@@ -39,7 +40,11 @@ func (m *Machine) produce(r *Request, req *kmsg.ProduceRequest) {
 			refused, found := r.Refused[Place{i, j}]
 			transactional := false
 			if !found {
-				transactional, refused = m.producePartition(req, t, t.Partitions[j], &rp)
+				var p *partition
+				p, transactional, refused = m.producePartition(req, t, t.Partitions[j], &rp)
+				if p != nil {
+					parts = append(parts, p)
+				}
 			}
 			rp.ErrorCode, rp.ErrorMessage = code(refused.Err), text(refused.Text)
 			relaxed = relaxed && transactional
@@ -55,17 +60,17 @@ func (m *Machine) produce(r *Request, req *kmsg.ProduceRequest) {
 	case req.Acks == 0:
 	case relaxed:
 		// The transaction's end covers it.
-		m.relaxed(r, resp)
+		m.covered(r, resp, parts)
 	default:
 		m.durable(r, resp)
 	}
 }
 
-// producePartition appends a partition's batch. It reports whether the batch
-// stands in a transaction.
-func (m *Machine) producePartition(req *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopic, rp kmsg.ProduceRequestTopicPartition, resp *kmsg.ProduceResponseTopicPartition) (transactional bool, _ Refusal) {
+// producePartition appends a partition's batch. It returns the partition, nil if
+// nothing stands there of the batch, and whether it stands in a transaction.
+func (m *Machine) producePartition(req *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopic, rp kmsg.ProduceRequestTopicPartition, resp *kmsg.ProduceResponseTopicPartition) (_ *partition, transactional bool, _ Refusal) {
 	if req.Acks < -1 || req.Acks > 1 {
-		return false, Refusal{Err: kerr.InvalidRequiredAcks}
+		return nil, false, Refusal{Err: kerr.InvalidRequiredAcks}
 	}
 	var p *partition
 	var missing *kerr.Error
@@ -75,25 +80,25 @@ func (m *Machine) producePartition(req *kmsg.ProduceRequest, t *kmsg.ProduceRequ
 		p, missing = m.partition(t.Topic, rp.Partition)
 	}
 	if missing != nil {
-		return false, Refusal{Err: missing}
+		return nil, false, Refusal{Err: missing}
 	}
 	set := &p.topic.settings
 	h, refused := m.acceptBatch(req, set, rp.Records)
 	if refused.Err != nil {
-		return false, refused
+		return nil, false, refused
 	}
 	var s *sequences
 	if h.ProducerID != batch.NoProducer {
 		again, next, err := m.checkProducer(req, p, h)
 		if err != nil {
-			return false, Refusal{Err: err}
+			return nil, false, Refusal{Err: err}
 		}
 		if next == nil {
 			resp.BaseOffset, resp.LogStartOffset = again.base, p.start
 			if set.appendTime {
 				resp.LogAppendTime = again.time
 			}
-			return h.Transactional(), Refusal{}
+			return p, h.Transactional(), Refusal{}
 		}
 		s = next
 	}
@@ -111,7 +116,7 @@ func (m *Machine) producePartition(req *kmsg.ProduceRequest, t *kmsg.ProduceRequ
 		}
 	}
 	resp.BaseOffset, resp.LogStartOffset = base, p.start
-	return h.Transactional(), Refusal{}
+	return p, h.Transactional(), Refusal{}
 }
 
 // acceptBatch says whether a client may send what a partition's records are: one

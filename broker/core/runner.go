@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/comptoir/comptoir/broker/store"
@@ -60,6 +61,9 @@ type Runner struct {
 	// machine is nil while it cannot be loaded: then nothing is known for sure,
 	// and every request is dropped.
 	machine *Machine
+	turns   uint64 // number of the last turn that was taken
+	// shown is the number of the last turn that is on the disk and published.
+	shown   atomic.Uint64
 	in      chan *Request
 	written chan written
 	done    chan struct{}
@@ -95,6 +99,7 @@ func Start(cfg Config, disk Disk, view *View, clock Clock, dropAll func()) (*Run
 		return nil, err
 	}
 	release(first.turn.Publish)
+	r.shown.Store(first.turn.number)
 	r.ended.Add(2)
 	go r.run(ctx)
 	go r.syncLoop()
@@ -124,11 +129,14 @@ func (r *Runner) Close() {
 // then.
 func (r *Runner) load(unclean, powerLost bool) (written, error) {
 	r.machine = nil
-	m, err := Load(r.cfg, r.view, r.disk, r.clock.Now(), unclean, powerLost)
+	cfg := r.cfg
+	cfg.turns, cfg.shown = r.turns, &r.shown
+	m, err := Load(cfg, r.view, r.disk, r.clock.Now(), unclean, powerLost)
 	if err != nil {
 		return written{}, err
 	}
 	t := m.Take()
+	r.turns = t.number
 	mark := r.disk.Written()
 	if !t.Commit.Empty() {
 		if mark, err = r.disk.Write(&t.Commit); err != nil {
@@ -173,6 +181,7 @@ func (r *Runner) step(first *Request) {
 	if !ok {
 		return
 	}
+	r.turns = t.number
 	mark := r.disk.Written()
 	if !t.Commit.Empty() {
 		var err error
@@ -182,8 +191,9 @@ func (r *Runner) step(first *Request) {
 			return
 		}
 	}
+	release(t.Early)
 	release(t.Relaxed)
-	if len(t.Durable) > 0 || len(t.Publish) > 0 {
+	if len(t.Durable) > 0 || len(t.Publish) > 0 || len(t.Early) > 0 {
 		r.written <- written{mark: mark, turn: t, lazy: len(t.Durable) == 0, reads: r.machine.readOnly != nil}
 	}
 }
@@ -300,6 +310,8 @@ func (r *Runner) settle(turns []written) {
 	}
 	for _, w := range turns {
 		release(w.turn.Publish)
+		// What comes now may rely on it.
+		r.shown.Store(w.turn.number)
 		release(w.turn.Durable)
 	}
 }
