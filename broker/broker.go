@@ -84,6 +84,9 @@ type Broker struct {
 	served chan struct{} // closed when tcp is not accepted from any more
 	lost   bool
 
+	backups   sync.RWMutex       // held by backups
+	closing   context.Context    // ends when Close begins
+	giveUp    context.CancelFunc // of closing
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -111,6 +114,7 @@ func Open(cfg Config) (_ *Broker, err error) {
 	}
 
 	b := &Broker{served: make(chan struct{})}
+	b.closing, b.giveUp = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.release())
@@ -198,6 +202,9 @@ func (b *Broker) Close() error {
 // release gives up what there is of a broker.
 func (b *Broker) release() error {
 	var errs []error
+	b.giveUp()
+	b.backups.Lock()
+	defer b.backups.Unlock()
 	if b.tcp != nil {
 		errs = append(errs, b.tcp.Close())
 	}

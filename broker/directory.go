@@ -48,6 +48,18 @@ func openDirectory(path string) (*directory, error) {
 	return &directory{path: path, lock: lock, format: f}, nil
 }
 
+// openExisting is openDirectory for who only wants what is there: if there is
+// nothing the error is fs.ErrNotExist, and nothing is made.
+func openExisting(path string) (*directory, error) {
+	_, missing := os.Stat(filepath.Join(path, formatFile))
+	if missing != nil {
+		if _, err := os.Stat(filepath.Join(path, "data")); err != nil {
+			return nil, missing
+		}
+	}
+	return openDirectory(path)
+}
+
 // data is where the engine keeps its own files.
 func (d *directory) data() string { return filepath.Join(d.path, "data") }
 

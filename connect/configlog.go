@@ -113,6 +113,7 @@ func taskConfig(config map[string]string, taskClass string) map[string]string {
 // goroutine, from the topic's start for ever.
 type configLog struct {
 	topic  string
+	adapt  func(name string, config map[string]string) map[string]string // nil for none
 	cl     *kgo.Client
 	logger *slog.Logger
 	// onChange and onRestart are called by the reading goroutine after start.
@@ -130,7 +131,7 @@ type configLog struct {
 }
 
 func openConfigLog(ctx context.Context, cfg Config, logger *slog.Logger) (*configLog, error) {
-	l := &configLog{topic: cfg.ConfigTopic, logger: logger, entries: make(map[string]entry), moved: make(chan struct{})}
+	l := &configLog{topic: cfg.ConfigTopic, adapt: cfg.Adapt, logger: logger, entries: make(map[string]entry), moved: make(chan struct{})}
 	if err := ensureConfigTopic(ctx, cfg.Kafka, l.topic, cfg.ReplicationFactor); err != nil {
 		return nil, err
 	}
@@ -360,6 +361,9 @@ func (l *configLog) record(key string, value []byte) (string, *restartRequest, e
 		if v != nil {
 			e.config[k] = *v
 		}
+	}
+	if l.adapt != nil {
+		e.config = l.adapt(name, e.config)
 	}
 	if e.target == "" {
 		e.target = Started

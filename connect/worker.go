@@ -42,6 +42,9 @@ type Config struct {
 	// ReplicationFactor is that of topics the worker creates. Defaults to -1,
 	// the cluster's default.
 	ReplicationFactor int16
+	// Adapt, if set, is given each configuration that the topic has, before it is
+	// used or shown, and returns what to use in its place. It must be quick.
+	Adapt func(name string, config map[string]string) map[string]string
 }
 
 // Worker runs connectors and answers the REST API. Create it with New; it is

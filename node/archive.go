@@ -27,7 +27,7 @@ func (n *Node) startArchive(ctx context.Context) error {
 	}
 	_, err := n.connect.Put(ctx, archiveConnector, map[string]string{
 		"connector.class": "JdbcSink",
-		"connection.url":  "jdbc:sqlite:" + path,
+		"connection.url":  archiveURL(n.cfg.DataDir),
 		"topics":          event.TopicInvoices,
 		"auto.create":     "true",
 		"insert.mode":     "insert",

@@ -76,6 +76,7 @@ type Node struct {
 	listeners struct{ http, connect net.Listener }
 	http      *web.Server
 	connectHT *web.Server
+	control   *web.Server
 	endpoints Endpoints
 }
 
@@ -131,12 +132,15 @@ func build(cfg Config, embedded bool, log *slog.Logger) (*Node, error) {
 		n.group.Add("audit", lifecycle.Func(n.startAudit, n.stopAudit))
 	}
 	n.group.Add("http", lifecycle.Func(n.startHTTP, n.stopHTTP))
+	if embedded {
+		n.group.Add("control", lifecycle.Func(n.startControl, n.stopControl))
+	}
 	n.group.Add("endpoints", lifecycle.Func(
 		func(context.Context) error { return WriteEndpoints(n.cfg.DataDir, n.endpoints) },
 		func(context.Context) error { return os.Remove(filepath.Join(n.cfg.DataDir, EndpointsFile)) }))
 	// Along the data: no new work, then the outbox and the stages commit, then
 	// those take what was committed that only read, then the broker.
-	n.group.StopOrder("endpoints", "http", "audit", "relay", "stages", "track", "connect", "api", "kafka", "broker", "prune", "database", "data directory", "traces")
+	n.group.StopOrder("endpoints", "control", "http", "audit", "relay", "stages", "track", "connect", "api", "kafka", "broker", "prune", "database", "data directory", "traces")
 	return n, nil
 }
 
@@ -396,7 +400,14 @@ func (n *Node) stopStages(ctx context.Context) error {
 }
 
 func (n *Node) startConnect(ctx context.Context) (err error) {
+	archive := &moving{}
+	if n.embedded {
+		if archive, err = n.moved(); err != nil {
+			return err
+		}
+	}
 	n.connect, err = connect.New(connect.Config{
+		Adapt: archive.adapt,
 		Kafka: n.kafka, Plugins: []connect.Plugin{jdbc.Plugin()}, Logger: n.log, Registerer: n.registry,
 		WorkerID: n.listeners.connect.Addr().String(), AllowedHosts: n.cfg.AllowedHosts, ReplicationFactor: n.replication(),
 	})
@@ -408,6 +419,9 @@ func (n *Node) startConnect(ctx context.Context) (err error) {
 	}
 	if !n.embedded {
 		return nil
+	}
+	if err := archive.settle(ctx, n); err != nil {
+		return err
 	}
 	return n.startArchive(ctx)
 }

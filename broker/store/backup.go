@@ -1,10 +1,12 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -12,20 +14,21 @@ import (
 
 // Backup copies the store to a directory that does not exist yet, while it goes on
 // being written. The copy holds all that was written when Backup was called, is
-// synced, and opens as a store. Where target is on the same disk, files that do
-// not change any more are shared with the copy.
-func (s *Store) Backup(target string) (err error) {
+// synced, and opens as a store. It shares no file with the store: it is to
+// survive what damages this one. When ctx ends it is given up between two files.
+// After an error there is no copy.
+func (s *Store) Backup(ctx context.Context, target string) (err error) {
 	fs := s.opts.FS
 	if _, err := fs.Stat(target); err == nil {
 		return fmt.Errorf("backup: %s exists", target)
 	}
-	if err := s.backup(fs, target); err != nil {
+	if err := s.backup(ctx, fs, target); err != nil {
 		return fmt.Errorf("backup to %s: %w", target, errors.Join(err, fs.RemoveAll(target)))
 	}
 	return nil
 }
 
-func (s *Store) backup(fs vfs.FS, target string) error {
+func (s *Store) backup(ctx context.Context, fs vfs.FS, target string) error {
 	s.pin(1)
 	defer s.pin(-1)
 	if err := s.journal.flush(); err != nil {
@@ -46,14 +49,15 @@ func (s *Store) backup(fs vfs.FS, target string) error {
 	end := s.journal.end()
 	s.mu.Unlock()
 	for _, n := range slices.Sorted(maps.Keys(files)) {
-		from, to := s.journal.path(n), fs.PathJoin(target, fileName(n))
-		var err error
-		if n == end.file {
-			err = copyPrefix(fs, from, to, end.offset)
-		} else {
-			err = vfs.LinkOrCopy(fs, from, to)
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		if err != nil {
+		from, to := s.journal.path(n), fs.PathJoin(target, fileName(n))
+		length := int64(math.MaxInt64)
+		if n == end.file {
+			length = end.offset
+		}
+		if err := copyPrefix(fs, from, to, length); err != nil {
 			return err
 		}
 	}
@@ -67,6 +71,7 @@ func (s *Store) pin(by int) {
 	s.pins += by
 }
 
+// copyPrefix copies the first n bytes of a file, or all that it has.
 func copyPrefix(fs vfs.FS, from, to string, n int64) error {
 	src, err := fs.Open(from)
 	if err != nil {

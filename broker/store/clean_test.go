@@ -66,7 +66,7 @@ func TestBackupOpensAsAStore(t *testing.T) {
 	for range 100 {
 		step()
 	}
-	if err := s.Backup("copy"); err != nil {
+	if err := s.Backup(t.Context(), "copy"); err != nil {
 		t.Fatal(err)
 	}
 	want := &model{parts: maps.Clone(h.current.parts), keys: maps.Clone(h.current.keys)}
@@ -76,7 +76,7 @@ func TestBackupOpensAsAStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Backup("copy"); err == nil {
+	if err := s.Backup(t.Context(), "copy"); err == nil {
 		t.Error("a backup overwrote another")
 	}
 	mustClose(t, s)

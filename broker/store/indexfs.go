@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"strings"
 	"sync"
 
@@ -140,6 +141,12 @@ func (fs *indexFS) Rename(oldname, newname string) error {
 	}
 	return fs.check(fs.FS.Rename(oldname, newname))
 }
+
+// errShared makes Pebble copy.
+var errShared = errors.New("files are not shared")
+
+// Link is refused: a checkpoint is to survive what damages the index.
+func (fs *indexFS) Link(string, string) error { return errShared }
 
 // indexFile is a file of the index, or its directory.
 type indexFile struct {

@@ -70,7 +70,7 @@ func TestAllTogether(t *testing.T) {
 	})
 	wg.Go(func() {
 		for i := range 5 {
-			if err := s.Backup(fmt.Sprintf("copy%d", i)); err != nil {
+			if err := s.Backup(t.Context(), fmt.Sprintf("copy%d", i)); err != nil {
 				t.Errorf("backup: %v", err)
 			}
 		}

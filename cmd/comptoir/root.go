@@ -60,6 +60,8 @@ Data goes to standard output and everything else to standard error. Exit codes:
 		a.consumeCommand(),
 		a.connectorCommand(),
 		a.auditCommand(),
+		a.brokerCommand(),
+		a.backupCommand(),
 		a.benchCommand(),
 		a.configCommand(),
 		a.versionCommand(),
