@@ -36,8 +36,8 @@ func Verify(dir string, report func(Finding)) error {
 // written when Backup was called. The broker goes on meanwhile. dir must have no
 // broker yet. After an error, or when ctx has ended, a part may be there.
 func (b *Broker) Backup(ctx context.Context, dir string) error {
-	b.backups.RLock()
-	defer b.backups.RUnlock()
+	b.using.RLock()
+	defer b.using.RUnlock()
 	if b.closing.Err() != nil {
 		return net.ErrClosed
 	}

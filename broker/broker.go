@@ -84,7 +84,7 @@ type Broker struct {
 	served chan struct{} // closed when tcp is not accepted from any more
 	lost   bool
 
-	backups   sync.RWMutex       // held by backups
+	using     sync.RWMutex       // held by backups, and by who reads the metrics
 	closing   context.Context    // ends when Close begins
 	giveUp    context.CancelFunc // of closing
 	closeOnce sync.Once
@@ -113,7 +113,7 @@ func Open(cfg Config) (_ *Broker, err error) {
 		return nil, fmt.Errorf("sync %q is neither %q nor %q", cfg.Sync, SyncCommit, SyncInterval)
 	}
 
-	b := &Broker{served: make(chan struct{})}
+	b, observed := &Broker{served: make(chan struct{})}, newObserved()
 	b.closing, b.giveUp = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -127,7 +127,7 @@ func Open(cfg Config) (_ *Broker, err error) {
 		return nil, err
 	}
 	began := time.Now()
-	b.store, err = store.Open(store.Options{FS: vfs.Default, Dir: b.dir.data(), Sync: mode, Interval: time.Second, BootID: bootID(), Logger: log})
+	b.store, err = store.Open(store.Options{FS: vfs.Default, Dir: b.dir.data(), Sync: mode, Interval: time.Second, BootID: bootID(), Logger: log, OnSync: observed.synced})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", b.dir.data(), err)
 	}
@@ -152,7 +152,7 @@ func Open(cfg Config) (_ *Broker, err error) {
 		ClusterID: b.dir.format.ClusterID, Host: host, Port: port,
 		DefaultPartitions: DefaultPartitions, MinSession: minSession, FutureLimit: futureLimit,
 		Dir: b.dir.path, Size: b.store.Size,
-		Logger: log,
+		Settled: observed.answered, Logger: log,
 	}, b.store, view, clock{}, srv.DropAll)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", b.dir.data(), err)
@@ -160,6 +160,9 @@ func Open(cfg Config) (_ *Broker, err error) {
 	b.clean = clean.New(clean.Config{Machine: b.runner, Store: b.store, Clock: clock{}, Logger: log, Registerer: cfg.Registerer})
 	b.clean.Start()
 	b.server = srv
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(observed.syncSeconds, observed.group, observed.syncFailed, collector{b})
+	}
 	go func() {
 		defer close(b.served)
 		b.server.Serve(b.tcp)
@@ -203,8 +206,8 @@ func (b *Broker) Close() error {
 func (b *Broker) release() error {
 	var errs []error
 	b.giveUp()
-	b.backups.Lock()
-	defer b.backups.Unlock()
+	b.using.Lock()
+	defer b.using.Unlock()
 	if b.tcp != nil {
 		errs = append(errs, b.tcp.Close())
 	}

@@ -55,6 +55,9 @@ type Config struct {
 	Dir string
 	// Size returns the bytes that a partition takes; nil for unknown.
 	Size func(store.Partition) int64
+	// Settled, if set, is told how many durable answers went out together. It must
+	// be quick.
+	Settled func(answers int)
 	// Space returns the bytes of the disk, and how many are free; nil for unknown.
 	Space  func() (total, free int64)
 	Logger *slog.Logger

@@ -308,11 +308,16 @@ func (r *Runner) settle(turns []written) {
 		}
 		return
 	}
+	answers := 0
 	for _, w := range turns {
 		release(w.turn.Publish)
 		// What comes now may rely on it.
 		r.shown.Store(w.turn.number)
 		release(w.turn.Durable)
+		answers += len(w.turn.Durable)
+	}
+	if answers > 0 && r.cfg.Settled != nil {
+		r.cfg.Settled(answers)
 	}
 }
 

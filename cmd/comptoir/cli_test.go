@@ -18,18 +18,20 @@ import (
 type shell struct {
 	t           *testing.T
 	broker      *broker.Broker
+	dir         string // of the broker
 	environ     []string
 	interactive bool
 }
 
 func newShell(t *testing.T) *shell {
 	t.Helper()
-	b, err := broker.Open(broker.Config{Dir: t.TempDir()})
+	dir := t.TempDir()
+	b, err := broker.Open(broker.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.Close() })
-	return &shell{t: t, broker: b, environ: []string{"COMPTOIR_BROKERS=" + b.Addr()}}
+	return &shell{t: t, broker: b, dir: dir, environ: []string{"COMPTOIR_BROKERS=" + b.Addr()}}
 }
 
 type result struct {

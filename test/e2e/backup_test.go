@@ -28,13 +28,15 @@ func TestBackup(t *testing.T) {
 	go func() {
 		id := 5000
 		defer func() { placed <- id - 5000 }()
+		pace := time.NewTicker(10 * time.Millisecond)
+		defer pace.Stop()
 		for ; ; id++ {
 			select {
 			case <-stop:
 				return
-			default:
+			case <-pace.C:
 			}
-			order := fmt.Sprintf(`{"commandeId":%d,"client":"CLI-%d","montant":10,"lignes":[{"id_produit":%d,"quantite":1}]}`, id, id%7, 1001)
+			order := fmt.Sprintf(`{"commandeId":%d,"client":"CLI-%d","montant":120.5,"produit":"PC Gamer"}`, id, id%7)
 			if status, body, err := p.Do("POST", p.Endpoints.HTTP+"/commandes", order); err != nil || status != 201 {
 				t.Errorf("order %d: %d %s, %v", id, status, body, err)
 				return
