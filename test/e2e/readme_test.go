@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -88,10 +89,14 @@ func tourLines(block string) string {
 	return aboutProject.ReplaceAllString(block, "")
 }
 
-// startTour runs what stays up in the tour's folder, on free ports.
+// startTour runs what stays up in the tour's folder, on free ports. It may name a
+// data directory of its own.
 func startTour(t *testing.T, dir string, args []string) *program.Process {
 	t.Helper()
 	data := filepath.Join(dir, "comptoir-data")
+	if i := slices.Index(args, "--data-dir"); i >= 0 {
+		data = filepath.Join(dir, args[i+1])
+	}
 	args = append(args, "--data-dir", data, "--http", "127.0.0.1:0", "--connect", "127.0.0.1:0")
 	if args[0] == "up" {
 		args = append(args, "--kafka", "127.0.0.1:0")
