@@ -26,8 +26,8 @@ type Request struct {
 	// cannot be taken: what the server saw when it looked into them.
 	Refused map[Place]Refusal
 	// Answer is called once at most, with a response of the same key and
-	// version. It must not block. It is not called for a request that wants no
-	// answer, nor when the turn of the request failed: see Dropped.
+	// version, or nil for one that wants none. It must not block. Then, or when
+	// Dropped is called, the core is done with the request and its bytes.
 	Answer func(kmsg.Response)
 	// Dropped is called in place of Answer when nobody can say what became of
 	// the request: its connection is to be closed.

@@ -58,6 +58,7 @@ func (m *Machine) produce(r *Request, req *kmsg.ProduceRequest) {
 		// There is no other way to tell the client.
 		m.turn.Relaxed = append(m.turn.Relaxed, r.Dropped)
 	case req.Acks == 0:
+		m.turn.Relaxed = append(m.turn.Relaxed, func() { r.Answer(nil) })
 	case relaxed:
 		// The transaction's end covers it.
 		m.covered(r, resp, parts)

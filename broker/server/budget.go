@@ -2,7 +2,10 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"sync"
+	"time"
 )
 
 // budget is an amount of memory that requests share. Who asks for more than is
@@ -20,8 +23,9 @@ type share struct {
 
 func newBudget(n int64) *budget { return &budget{left: n} }
 
-// take waits until n bytes are free and takes them.
-func (b *budget) take(ctx context.Context, n int64) error {
+// take waits until n bytes are free and takes them. Who holds some already says
+// how long it waits at most: it may be what others wait for. 0 is for ever.
+func (b *budget) take(ctx context.Context, n int64, most time.Duration) error {
 	b.mu.Lock()
 	if len(b.waiting) == 0 && b.left >= n {
 		b.left -= n
@@ -31,10 +35,20 @@ func (b *budget) take(ctx context.Context, n int64) error {
 	s := &share{n: n, have: make(chan struct{})}
 	b.waiting = append(b.waiting, s)
 	b.mu.Unlock()
+	var late <-chan time.Time
+	if most > 0 {
+		timer := time.NewTimer(most)
+		defer timer.Stop()
+		late = timer.C
+	}
+	var err error
 	select {
 	case <-s.have:
 		return nil
 	case <-ctx.Done():
+		err = ctx.Err()
+	case <-late:
+		err = fmt.Errorf("no memory for more of the request: %w", os.ErrDeadlineExceeded)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -50,7 +64,21 @@ func (b *budget) take(ctx context.Context, n int64) error {
 		}
 	}
 	b.hand()
-	return ctx.Err()
+	return err
+}
+
+// free returns how many bytes are left, and at least none.
+func (b *budget) free() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return max(b.left, 0)
+}
+
+// seize takes n bytes, if there are any or not.
+func (b *budget) seize(n int64) {
+	b.mu.Lock()
+	b.left -= n
+	b.mu.Unlock()
 }
 
 // give gives n bytes back.

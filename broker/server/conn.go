@@ -37,7 +37,11 @@ type conn struct {
 type slot struct {
 	header header
 	begun  time.Time
-	held   held
+	held   *held // by the request
+	sent   held  // by its answer
+	// produces says that the core alone knows when the request is done with: its
+	// records are written even when the connection has ended.
+	produces bool
 	// answer gets the core's response.
 	answer chan kmsg.Response
 	// read is done in place of waiting, when the slot's turn comes.
@@ -62,8 +66,15 @@ func (c *conn) serve(parent context.Context) {
 	_ = c.nc.Close()
 	<-written
 	for s := range c.slots {
+		s.release()
+	}
+}
+
+func (s *slot) release() {
+	if !s.produces {
 		s.held.release()
 	}
+	s.sent.release()
 }
 
 // end says why a connection ends, if that is news.
@@ -81,9 +92,13 @@ func (c *conn) end(err error) {
 }
 
 func (c *conn) readAll(ctx context.Context) (err error) {
+	var h *held // by the request that is read, until it is passed on
 	defer func() {
 		if p := recover(); p != nil {
 			err = c.panicked(p)
+		}
+		if h != nil {
+			h.release()
 		}
 	}()
 	limits := c.server.cfg.Limits
@@ -92,31 +107,30 @@ func (c *conn) readAll(ctx context.Context) (err error) {
 		if err := c.nc.SetReadDeadline(time.Now().Add(limits.Idle)); err != nil {
 			return err
 		}
-		h := held{budget: c.server.memory}
+		h = &held{budget: c.server.memory}
 		frame, err := readFrame(r, limits,
-			func(n int) error { return h.grow(ctx, n) },
+			func(n int) error { return h.grow(ctx, n, limits.Stall) },
 			func() { _ = c.nc.SetReadDeadline(time.Now().Add(limits.Stall)) })
 		if err == nil {
 			err = c.take(ctx, frame, h)
 		}
 		if err != nil {
-			h.release()
-			if errors.Is(err, os.ErrDeadlineExceeded) && r.Buffered() == 0 && h.n == 0 {
+			if errors.Is(err, os.ErrDeadlineExceeded) && r.Buffered() == 0 && h.n.Load() == 0 {
 				return errQuiet // idle
 			}
 			return err
 		}
+		h = nil
 	}
 }
 
-// take decodes a request and has it done. On an error the memory is the
-// caller's to release.
-func (c *conn) take(ctx context.Context, frame []byte, h held) error {
+// take decodes a request and has it done.
+func (c *conn) take(ctx context.Context, frame []byte, h *held) error {
 	head, body, err := readHeader(frame)
 	if err != nil {
 		return err
 	}
-	s := &slot{header: head, begun: time.Now(), held: h}
+	s := &slot{header: head, begun: time.Now(), held: h, sent: held{budget: c.server.answers}}
 	c.server.cfg.Metrics.began(head.key)
 	known, ok := versions[head.key]
 	switch {
@@ -132,7 +146,7 @@ func (c *conn) take(ctx context.Context, frame []byte, h held) error {
 	if err := c.decode(req, body); err != nil {
 		return fmt.Errorf("%s request of version %d cannot be read: %w", kmsg.NameForKey(head.key), head.version, err)
 	}
-	if read := c.reading(req); read != nil {
+	if read := c.reading(s, req); read != nil {
 		s.read = read
 		return c.put(ctx, s)
 	}
@@ -146,10 +160,19 @@ func (c *conn) take(ctx context.Context, frame []byte, h held) error {
 // request is a request for the core.
 func (c *conn) request(s *slot, req kmsg.Request) *core.Request {
 	return &core.Request{
-		Client:  core.Client{ID: s.header.clientID, Host: c.host},
-		Body:    req,
-		Answer:  func(resp kmsg.Response) { s.answer <- resp },
-		Dropped: func() { _ = c.nc.Close() },
+		Client: core.Client{ID: s.header.clientID, Host: c.host},
+		Body:   req,
+		// The request is done with, though its answer may wait in line for long.
+		Answer: func(resp kmsg.Response) {
+			s.held.release()
+			if s.answer != nil {
+				s.answer <- resp
+			}
+		},
+		Dropped: func() {
+			s.held.release()
+			_ = c.nc.Close()
+		},
 	}
 }
 
@@ -167,13 +190,13 @@ func (c *conn) decode(req kmsg.Request, body []byte) error {
 
 // reading returns what answers a request that changes nothing and needs no turn
 // of the core; nil for another.
-func (c *conn) reading(req kmsg.Request) func(context.Context) kmsg.Response {
+func (c *conn) reading(sl *slot, req kmsg.Request) func(context.Context) kmsg.Response {
 	s := c.server
 	switch req := req.(type) {
 	case *kmsg.ApiVersionsRequest:
 		return func(context.Context) kmsg.Response { return apiVersions(req.Version, false) }
 	case *kmsg.FetchRequest:
-		return func(ctx context.Context) kmsg.Response { return s.fetch(ctx, req) }
+		return func(ctx context.Context) kmsg.Response { return s.fetch(ctx, req, &sl.sent) }
 	case *kmsg.ListOffsetsRequest:
 		return func(context.Context) kmsg.Response { return s.listOffsets(req) }
 	case *kmsg.OffsetForLeaderEpochRequest:
@@ -220,23 +243,31 @@ func (c *conn) writeAll(ctx context.Context) (err error) {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		resp, err := s.wait(ctx)
-		if err == nil {
-			out = appendResponse(out[:0], s.header.correlationID, resp)
-			err = c.nc.SetWriteDeadline(time.Now().Add(c.server.cfg.Limits.Stall))
-			if err == nil {
-				_, err = c.nc.Write(out)
-			}
-		}
-		s.held.release()
-		if err != nil {
+		if out, err = c.write(ctx, s, out[:0]); err != nil {
 			return err
 		}
-		c.server.cfg.Metrics.answered(s.header.key, time.Since(s.begun))
 		if cap(out) > keptBuffer {
 			out = nil
 		}
 	}
+}
+
+// write waits for an answer and sends it. It returns the buffer it was given, or
+// a larger one.
+func (c *conn) write(ctx context.Context, s *slot, out []byte) ([]byte, error) {
+	defer s.release()
+	resp, err := s.wait(ctx)
+	if err != nil {
+		return out, err
+	}
+	out = appendResponse(out, s.header.correlationID, resp)
+	if err = c.nc.SetWriteDeadline(time.Now().Add(c.server.cfg.Limits.Stall)); err == nil {
+		_, err = c.nc.Write(out)
+	}
+	if err == nil {
+		c.server.cfg.Metrics.answered(s.header.key, time.Since(s.begun))
+	}
+	return out, err
 }
 
 func (s *slot) wait(ctx context.Context) (kmsg.Response, error) {

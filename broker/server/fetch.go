@@ -16,15 +16,19 @@ const readCommitted = 1
 // fetch answers with records, as soon as there are enough, or when the time that
 // the client waits at most is over. Sessions are not kept (KIP-227): every
 // answer says that there is none, and clients ask for all partitions each time.
-func (s *Server) fetch(ctx context.Context, req *kmsg.FetchRequest) kmsg.Response {
+func (s *Server) fetch(ctx context.Context, req *kmsg.FetchRequest, sent *held) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.FetchResponse)
 	if req.SessionID != 0 || req.SessionEpoch > 0 {
 		resp.ErrorCode = kerr.FetchSessionIDNotFound.Code
 		return resp
 	}
-	deadline := time.NewTimer(time.Duration(max(0, req.MaxWaitMillis)) * time.Millisecond)
+	deadline := time.NewTimer(min(time.Duration(max(0, req.MaxWaitMillis))*time.Millisecond, s.cfg.Limits.Stall))
 	defer deadline.Stop()
 	f := s.newFetch(req)
+	defer func() {
+		s.answers.seize(int64(f.got))
+		sent.n.Add(int64(f.got))
+	}()
 	// The first look is without a watch: most fetches find something.
 	if f.read(resp) {
 		return resp
@@ -51,7 +55,12 @@ type fetching struct {
 	req    *kmsg.FetchRequest
 	parts  []fetchPart
 	logs   []*core.Log
+	got    int // bytes of the answer
 }
+
+// leastFetch is how many bytes a fetch may answer with however many are on their
+// way to other clients.
+const leastFetch = 1 << 20
 
 type fetchPart struct {
 	topic, index int // in the request
@@ -98,12 +107,12 @@ func (s *Server) topic(name string, id [16]byte, byID bool) (*core.ViewTopic, in
 // answer.
 func (f *fetching) read(resp *kmsg.FetchResponse) bool {
 	resp.Topics = resp.Topics[:0]
-	left := min(int(f.req.MaxBytes), f.server.cfg.Limits.Fetch)
-	if f.req.Version < 3 {
-		left = f.server.cfg.Limits.Fetch
+	left := min(f.server.cfg.Limits.Fetch, max(leastFetch, int(f.server.answers.free()/4)))
+	if f.req.Version >= 3 {
+		left = min(left, int(f.req.MaxBytes))
 	}
 	enough := len(f.parts) == 0
-	got := 0
+	f.got = 0
 	at := -1
 	for _, part := range f.parts {
 		t := f.req.Topics[part.topic]
@@ -115,29 +124,33 @@ func (f *fetching) read(resp *kmsg.FetchResponse) bool {
 			resp.Topics = append(resp.Topics, rt)
 		}
 		rt := &resp.Topics[len(resp.Topics)-1]
-		rp := f.partition(part, t.Partitions[part.index], left, got == 0)
-		got += len(rp.RecordBatches)
+		rp, more := f.partition(part, t.Partitions[part.index], left, f.got == 0)
+		f.got += len(rp.RecordBatches)
 		left -= len(rp.RecordBatches)
+		if !more {
+			left = 0 // the other partitions need not try
+		}
 		enough = enough || rp.ErrorCode != 0
 		rt.Partitions = append(rt.Partitions, rp)
 	}
-	return enough || got > 0 && got >= int(f.req.MinBytes) || f.req.MinBytes <= 0
+	return enough || f.got > 0 && f.got >= int(f.req.MinBytes) || f.req.MinBytes <= 0
 }
 
 // partition reads one partition: at most left bytes, or if it is the first to
-// have any, one batch at least, so that a client gets on.
-func (f *fetching) partition(part fetchPart, p kmsg.FetchRequestTopicPartition, left int, first bool) kmsg.FetchResponseTopicPartition {
-	rp := kmsg.NewFetchResponseTopicPartition()
+// have any, one batch at least, so that a client gets on. more is false when a
+// batch does not fit any more.
+func (f *fetching) partition(part fetchPart, p kmsg.FetchRequestTopicPartition, left int, first bool) (rp kmsg.FetchResponseTopicPartition, more bool) {
+	rp = kmsg.NewFetchResponseTopicPartition()
 	rp.Partition = p.Partition
 	rp.HighWatermark, rp.LastStableOffset, rp.LogStartOffset = -1, -1, -1
 	rp.RecordBatches = []byte{}
 	if part.log == nil {
 		rp.ErrorCode = part.code
-		return rp
+		return rp, true
 	}
 	state := part.log.State()
 	if rp.ErrorCode = epochError(p.CurrentLeaderEpoch, state.Epoch); rp.ErrorCode != 0 {
-		return rp
+		return rp, true
 	}
 	rp.HighWatermark, rp.LastStableOffset, rp.LogStartOffset = state.End, state.Stable, state.Start
 	below := state.End
@@ -145,13 +158,20 @@ func (f *fetching) partition(part fetchPart, p kmsg.FetchRequestTopicPartition, 
 		below = state.Stable
 		rp.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
 	}
+	if p.FetchOffset > state.End {
+		// What a transaction's producer knows to be written may be shown to
+		// readers a moment later.
+		if _, next, ok := f.server.cfg.Reader.Bounds(part.log.ID); ok && p.FetchOffset <= next {
+			return rp, true
+		}
+	}
 	if p.FetchOffset < state.Start || p.FetchOffset > state.End {
 		rp.ErrorCode = kerr.OffsetOutOfRange.Code
-		return rp
+		return rp, true
 	}
 	n := min(left, int(p.PartitionMaxBytes))
 	if p.FetchOffset >= below || n <= 0 && !first {
-		return rp
+		return rp, true
 	}
 	n = max(n, 1)
 	var err error
@@ -165,19 +185,19 @@ func (f *fetching) partition(part fetchPart, p kmsg.FetchRequestTopicPartition, 
 		b, err = f.server.cfg.Reader.Read(part.log.ID, p.FetchOffset, below, n, nil)
 	}
 	if !first && len(b) > left {
-		b = nil // a batch larger than what is left: the next fetch begins with it
+		return rp, false // a batch larger than what is left: the next fetch begins with it
 	}
 	if err != nil {
 		// A partition that was deleted meanwhile reads as missing data.
 		f.server.log.Error("broker cannot read records", "partition", part.log.ID, "offset", p.FetchOffset, "err", err)
 		rp.ErrorCode = storageError
 		rp.RecordBatches = []byte{}
-		return rp
+		return rp, true
 	}
 	if b != nil {
 		rp.RecordBatches = b
 	}
-	return rp
+	return rp, true
 }
 
 // epochError holds the leader epoch that a client knows against ours (KIP-320);

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -146,21 +148,28 @@ func appendResponse(dst []byte, correlationID int32, resp kmsg.Response) []byte 
 	return dst
 }
 
-// share of the server's memory that a request holds.
+// held is what a request holds of the server's memory. It grows before it is
+// shared; anybody may release it then, and as often as they like.
 type held struct {
 	budget *budget
-	n      int64
+	n      atomic.Int64
 }
 
-func (h *held) grow(ctx context.Context, n int) error {
-	if err := h.budget.take(ctx, int64(n)); err != nil {
+// grow takes n more bytes. It waits, but if it holds some already, for as long as
+// most at the longest.
+func (h *held) grow(ctx context.Context, n int, most time.Duration) error {
+	if h.n.Load() == 0 {
+		most = 0
+	}
+	if err := h.budget.take(ctx, int64(n), most); err != nil {
 		return err
 	}
-	h.n += int64(n)
+	h.n.Add(int64(n))
 	return nil
 }
 
 func (h *held) release() {
-	h.budget.give(h.n)
-	h.n = 0
+	if n := h.n.Swap(0); n != 0 {
+		h.budget.give(n)
+	}
 }

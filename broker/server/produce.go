@@ -14,6 +14,7 @@ import (
 // core, where one request works at a time. What it refuses the core tells the
 // client, among what else is wrong.
 func (c *conn) produce(ctx context.Context, s *slot, req *kmsg.ProduceRequest) error {
+	s.produces = true
 	r := c.request(s, req)
 	for ti := range req.Topics {
 		t := &req.Topics[ti]
@@ -33,10 +34,9 @@ func (c *conn) produce(ctx context.Context, s *slot, req *kmsg.ProduceRequest) e
 		s.answer = make(chan kmsg.Response, 1)
 		return c.submit(ctx, s, r)
 	}
-	// Nobody waits in line: the memory is given back when the core has it.
+	// Nobody waits in line.
 	err := c.submit(ctx, s, r)
 	if err == nil {
-		s.held.release()
 		c.server.cfg.Metrics.answered(s.header.key, 0)
 	}
 	return err

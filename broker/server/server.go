@@ -21,6 +21,7 @@ import (
 type Reader interface {
 	Read(p store.Partition, from, below int64, max int, dst []byte) ([]byte, error)
 	Batches(p store.Partition, from, below int64, fn func(store.BatchInfo) error) error
+	Bounds(p store.Partition) (first, next int64, ok bool)
 	ScanRange(from, to []byte, fn func(key, value []byte) error) error
 }
 
@@ -35,14 +36,14 @@ type Limits struct {
 	// OtherFrame is the largest request of any other kind. Default 2 MiB: its
 	// decoding may take a hundred times as much.
 	OtherFrame int
-	// Memory is what requests on their way may take in all, in bytes. Default
-	// 256 MiB, and at least twice Frame.
+	// Memory is what requests on their way may take in all, in bytes, and records
+	// on theirs as much again. Default 256 MiB, and at least twice Frame.
 	Memory int64
 	// Fetch is the largest answer to a fetch in bytes, except for a single
 	// batch that is larger. Default 16 MiB.
 	Fetch int
 	// Stall is how long a client may take to send a begun request or to take an
-	// answer. Default 30 s.
+	// answer, and how long a fetch waits for records at most. Default 30 s.
 	Stall time.Duration
 	// Idle is how long a connection may stay silent. Default 10 minutes.
 	Idle time.Duration
@@ -84,7 +85,10 @@ type Config struct {
 type Server struct {
 	cfg    Config
 	log    *slog.Logger
-	memory *budget
+	memory *budget // of requests
+	// answers is the memory of records on their way to clients. Nobody waits for
+	// it: while there is little, answers are small.
+	answers *budget
 	// decoding lets one large request be decoded at a time: announced lengths
 	// can make it take a multiple of its size for a moment.
 	decoding sync.Mutex
@@ -102,7 +106,7 @@ func New(cfg Config) *Server {
 	cfg.Limits.setDefaults()
 	ctx, stop := context.WithCancel(context.Background())
 	return &Server{
-		cfg: cfg, log: cfg.Logger, memory: newBudget(cfg.Limits.Memory),
+		cfg: cfg, log: cfg.Logger, memory: newBudget(cfg.Limits.Memory), answers: newBudget(cfg.Limits.Memory),
 		ctx: ctx, stop: stop, conns: map[*conn]struct{}{},
 	}
 }
