@@ -121,22 +121,39 @@ func TestMemoryOfTheCore(t *testing.T) {
 	if now := began - s.memory.free(); now != held {
 		t.Fatalf("an answer in line holds its request: %d bytes, want %d", now, held)
 	}
+	write(t, client, request(testProduce(9), 9))
+	last = <-submitted
+	_ = client.Close()
+	s.wg.Wait()
+	if now := began - s.memory.free(); now < frame {
+		t.Fatalf("%d bytes are held while the core has more than %d", now, frame)
+	}
+	last.Answer(last.Body.ResponseKind())
+	if now := s.memory.free(); now != began {
+		t.Fatalf("%d bytes are free, there were %d", now, began)
+	}
 }
 
 // Requests that have come in part and wait for each other's memory do not wait
 // for ever, nor does anybody behind them.
 func TestMemoryTaken(t *testing.T) {
-	limits := Limits{Frame: 1 << 20, Memory: 2 << 20, Stall: 50 * time.Millisecond}
+	limits := Limits{Frame: 1 << 20, Memory: 2 << 20, Stall: 500 * time.Millisecond}
 	s := testServer(t, limits, func(r *core.Request) error { r.Answer(r.Body.ResponseKind()); return nil })
-	part := make([]byte, 1<<19+4)
-	binary.BigEndian.PutUint32(part, 1<<20)
-	for range 4 {
-		go func(c net.Conn) { _, _ = c.Write(part) }(s.testDial(t))
+	quarter := make([]byte, 1<<18)
+	clients := make([]net.Conn, 4)
+	for i := range clients {
+		clients[i] = s.testDial(t)
+		write(t, clients[i], binary.BigEndian.AppendUint32(nil, 1<<20))
+		write(t, clients[i], quarter)
 	}
-	eventually(t, "all memory is taken, and more is asked for", func() bool {
+	eventually(t, "four halves are all", func() bool { return s.memory.free() == 0 })
+	for _, c := range clients {
+		write(t, c, quarter)
+	}
+	eventually(t, "all of them want more", func() bool {
 		s.memory.mu.Lock()
 		defer s.memory.mu.Unlock()
-		return len(s.memory.waiting) > 0
+		return len(s.memory.waiting) == len(clients)
 	})
 	client := s.testDial(t)
 	if err := client.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
