@@ -116,6 +116,7 @@ type Turn struct {
 	Requests []*Request
 
 	number uint64
+	shown  uint64         // Machine.shown when the turn ended: it may grow meanwhile
 	settle []func(*Turn) // what is put together when the turn ends
 }
 
@@ -251,7 +252,7 @@ func (m *Machine) Due() (time.Time, bool) { return m.timers.due() }
 // Take returns what has been decided and begins the next turn.
 func (m *Machine) Take() Turn {
 	t := m.turn
-	t.number = m.number
+	t.number, t.shown = m.number, m.shown.Load()
 	m.turn = Turn{}
 	for _, settle := range t.settle {
 		settle(&t)
@@ -275,9 +276,8 @@ func (m *Machine) relaxed(r *Request, resp kmsg.Response) {
 // readers see the records by then.
 func (m *Machine) covered(r *Request, resp kmsg.Response, parts []*partition) {
 	m.turn.settle = append(m.turn.settle, func(t *Turn) {
-		shown := m.shown.Load()
 		for _, p := range parts {
-			if p.hard > shown {
+			if p.hard > t.shown {
 				t.Durable = append(t.Durable, func() { r.Answer(resp) })
 				return
 			}

@@ -115,9 +115,11 @@ func (m *Machine) publish(p *partition) {
 		p.pending = false
 		state := p.state(m.identity.epoch)
 		show := func() { p.log.publish(state) }
-		if p.hard <= m.shown.Load() {
+		if p.hard <= t.shown {
 			t.Early = append(t.Early, show)
 		} else {
+			// What comes later is not to be shown before this.
+			p.hard = t.number
 			t.Publish = append(t.Publish, show)
 		}
 	})

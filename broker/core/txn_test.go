@@ -317,3 +317,49 @@ func TestInitRefusals(t *testing.T) {
 		}
 	}
 }
+
+// Readers see a partition grow, whatever of it is shown before it is on the disk.
+func TestTransactionShownInOrder(t *testing.T) {
+	r := newTxnRig(t)
+	p := r.topic("t", 1).partitions[0]
+	by := r.init("x", nobody, nil)
+	turn := func(id string, batch sent) Turn {
+		t.Helper()
+		req := produceRequest(12, id, "t", 0, batch.encode())
+		r.m.Handle(r.now, &Request{Body: req, Answer: func(resp kmsg.Response) {
+			if code := resp.(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode; code != 0 {
+				t.Error(kerr.ErrorForCode(code))
+			}
+		}, Dropped: func() { t.Error("dropped") }})
+		taken := r.m.Take()
+		if _, err := r.disk.Write(&taken.Commit); err != nil {
+			t.Fatal(err)
+		}
+		release(taken.Early)
+		release(taken.Relaxed)
+		return taken
+	}
+	onDisk := func(taken Turn) {
+		release(taken.Publish)
+		r.m.shown.Store(taken.number)
+		release(taken.Durable)
+	}
+	record := sent{by: by, n: 1, value: []byte("v"), transactional: true}
+	hard := turn("", sent{by: nobody, seq: -1, n: 1, value: []byte("v")})
+	soft := turn("x", record)
+	onDisk(hard)
+	record.seq = 1
+	last := turn("x", record)
+	seen := p.log.State().End
+	for _, taken := range []Turn{soft, last} {
+		onDisk(taken)
+		if end := p.log.State().End; end < seen {
+			t.Fatalf("the end was %d and is %d", seen, end)
+		} else {
+			seen = end
+		}
+	}
+	if seen != 3 {
+		t.Fatalf("the end is %d, want 3", seen)
+	}
+}

@@ -158,13 +158,6 @@ func (f *fetching) partition(part fetchPart, p kmsg.FetchRequestTopicPartition, 
 		below = state.Stable
 		rp.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
 	}
-	if p.FetchOffset > state.End {
-		// What a transaction's producer knows to be written may be shown to
-		// readers a moment later.
-		if _, next, ok := f.server.cfg.Reader.Bounds(part.log.ID); ok && p.FetchOffset <= next {
-			return rp, true
-		}
-	}
 	if p.FetchOffset < state.Start || p.FetchOffset > state.End {
 		rp.ErrorCode = kerr.OffsetOutOfRange.Code
 		return rp, true

@@ -65,18 +65,16 @@ func ask[R kmsg.Response](t *testing.T, run *core.Runner, req kmsg.Request, vers
 }
 
 // testBatch is a record batch of one record.
-func testBatch(producer int64, epoch int16, attributes uint16) []byte {
+func testBatch() []byte {
 	record := []byte{0, 0, 0, 1, 2, 'v', 0}
 	b := append(make([]byte, 61), byte(len(record)<<1))
 	b = append(b, record...)
 	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-12))
 	b[16] = 2
-	binary.BigEndian.PutUint16(b[21:], attributes)
 	now := uint64(stopped{}.Now().UnixMilli())
 	binary.BigEndian.PutUint64(b[27:], now)
 	binary.BigEndian.PutUint64(b[35:], now)
-	binary.BigEndian.PutUint64(b[43:], uint64(producer))
-	binary.BigEndian.PutUint16(b[51:], uint16(epoch))
+	binary.BigEndian.PutUint64(b[43:], ^uint64(0)) // no producer
 	binary.BigEndian.PutUint32(b[57:], 1)
 	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
 	return b
@@ -106,38 +104,6 @@ func createTopic(t *testing.T, run *core.Runner) {
 	}
 }
 
-// An offset that the producer of a transaction has been told, and that readers are
-// not shown yet, is not out of range: a consumer would begin anew.
-func TestFetchAheadOfReaders(t *testing.T) {
-	s, run := testBroker(t, Limits{})
-	createTopic(t, run)
-	init := kmsg.NewPtrInitProducerIDRequest()
-	id := "x"
-	init.TransactionalID, init.TransactionTimeoutMillis, init.ProducerID, init.ProducerEpoch = &id, 60_000, -1, -1
-	by := ask[*kmsg.InitProducerIDResponse](t, run, init, 4)
-	produce := kmsg.NewPtrProduceRequest()
-	produce.Acks, produce.TransactionID = -1, &id
-	pt := kmsg.NewProduceRequestTopic()
-	pt.Topic = "t"
-	pp := kmsg.NewProduceRequestTopicPartition()
-	pp.Records = testBatch(by.ProducerID, by.ProducerEpoch, 0x10)
-	pt.Partitions = append(pt.Partitions, pp)
-	produce.Topics = append(produce.Topics, pt)
-	if p := ask[*kmsg.ProduceResponse](t, run, produce, 12).Topics[0].Partitions[0]; p.ErrorCode != 0 || p.BaseOffset != 0 {
-		t.Fatalf("produce is answered with %+v", p)
-	}
-	for offset, want := range map[int64]*kerr.Error{0: nil, 1: nil, 2: kerr.OffsetOutOfRange} {
-		resp := s.fetch(t.Context(), testFetch(offset), &held{budget: s.answers}).(*kmsg.FetchResponse)
-		p := resp.Topics[0].Partitions[0]
-		if err := kerr.ErrorForCode(p.ErrorCode); want == nil && err != nil || want != nil && err != want {
-			t.Errorf("a fetch at %d is answered with %v, want %v", offset, err, want)
-		}
-		if len(p.RecordBatches) > 0 {
-			t.Errorf("a fetch at %d sees what is not on the disk", offset)
-		}
-	}
-}
-
 // A fetch holds its place in line for no longer than a client may stall, and what
 // it answers with is counted until it is sent.
 func TestFetchLimits(t *testing.T) {
@@ -157,7 +123,7 @@ func TestFetchLimits(t *testing.T) {
 	pt := kmsg.NewProduceRequestTopic()
 	pt.Topic = "t"
 	pp := kmsg.NewProduceRequestTopicPartition()
-	pp.Records = testBatch(-1, -1, 0)
+	pp.Records = testBatch()
 	size := int64(len(pp.Records))
 	pt.Partitions = append(pt.Partitions, pp)
 	produce.Topics = append(produce.Topics, pt)

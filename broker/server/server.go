@@ -21,7 +21,6 @@ import (
 type Reader interface {
 	Read(p store.Partition, from, below int64, max int, dst []byte) ([]byte, error)
 	Batches(p store.Partition, from, below int64, fn func(store.BatchInfo) error) error
-	Bounds(p store.Partition) (first, next int64, ok bool)
 	ScanRange(from, to []byte, fn func(key, value []byte) error) error
 }
 
