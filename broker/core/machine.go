@@ -96,6 +96,7 @@ type Machine struct {
 	// number counts turns; shown is the number of the last one that is on the
 	// disk and published. It is the runner's.
 	number uint64
+	first  uint64 // number of its first turn
 	shown  *atomic.Uint64
 }
 
@@ -116,7 +117,7 @@ type Turn struct {
 	Requests []*Request
 
 	number uint64
-	shown  uint64         // Machine.shown when the turn ended: it may grow meanwhile
+	shown  uint64        // Machine.shown when the turn ended: it may grow meanwhile
 	settle []func(*Turn) // what is put together when the turn ends
 }
 
@@ -125,7 +126,7 @@ type Turn struct {
 // gone. What Load decides (a new leader epoch, transactions that are aborted)
 // is in the first turn, which is to be written before any request.
 func Load(cfg Config, view *View, s State, now time.Time, unclean, powerLost bool) (*Machine, error) {
-	m := &Machine{cfg: cfg, log: cfg.Logger, now: now, view: view, number: cfg.turns + 1, shown: cfg.shown}
+	m := &Machine{cfg: cfg, log: cfg.Logger, now: now, view: view, number: cfg.turns + 1, first: cfg.turns + 1, shown: cfg.shown}
 	if m.shown == nil {
 		m.shown = new(atomic.Uint64)
 	}

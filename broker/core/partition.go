@@ -114,12 +114,11 @@ func (m *Machine) publish(p *partition) {
 	m.turn.settle = append(m.turn.settle, func(t *Turn) {
 		p.pending = false
 		state := p.state(m.identity.epoch)
-		show := func() { p.log.publish(state) }
+		number, fresh := t.number, t.number == m.first
+		show := func() { p.log.publish(state, number, fresh) }
 		if p.hard <= t.shown {
 			t.Early = append(t.Early, show)
 		} else {
-			// What comes later is not to be shown before this.
-			p.hard = t.number
 			t.Publish = append(t.Publish, show)
 		}
 	})

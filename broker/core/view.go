@@ -98,6 +98,7 @@ type Log struct {
 
 	mu      sync.Mutex
 	state   LogState
+	number  uint64 // of the turn that decided state
 	waiters map[*Waiter]struct{}
 }
 
@@ -128,10 +129,15 @@ func (l *Log) State() LogState {
 	return l.state
 }
 
-// publish shows a new state and wakes who waits.
-func (l *Log) publish(s LogState) {
+// publish shows the state that a turn decided and wakes who waits. If a later
+// turn's is shown already it does nothing, unless the machine is a fresh one.
+func (l *Log) publish(s LogState, turn uint64, fresh bool) {
 	l.mu.Lock()
-	l.state = s
+	if turn < l.number && !fresh {
+		l.mu.Unlock()
+		return
+	}
+	l.state, l.number = s, turn
 	for w := range l.waiters {
 		w.signal()
 	}
