@@ -28,7 +28,11 @@ func Verify(dir string, report func(Finding)) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(store.Verify(vfs.Default, d.data(), report), d.release())
+	err = store.Verify(vfs.Default, d.data(), report)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("a part is missing: %v", err) // a broker was there
+	}
+	return errors.Join(err, d.release())
 }
 
 // Backup copies all that the broker holds into dir, a data directory in the

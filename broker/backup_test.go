@@ -118,6 +118,19 @@ func TestBackupIsItsOwn(t *testing.T) {
 	}
 }
 
+func TestVerifyMissesTheData(t *testing.T) {
+	b := openTest(t, Config{})
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(b.dir.data()); err != nil {
+		t.Fatal(err)
+	}
+	if err := Verify(filepath.Dir(b.dir.path), func(Finding) {}); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without its data: %v", err)
+	}
+}
+
 func TestVerifyFindsNothing(t *testing.T) {
 	for _, use := range []func(string) error{
 		func(dir string) error { return Verify(dir, func(store.Finding) {}) },

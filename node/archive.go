@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	_ "modernc.org/sqlite" // the embedded archive
 
 	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/connect"
 )
 
 // archiveConnector is the connector that archives the invoices of an embedded
@@ -20,10 +22,8 @@ const archiveConnector = "archive"
 func (n *Node) startArchive(ctx context.Context) error {
 	path := filepath.Join(n.cfg.DataDir, "archive.db")
 	n.endpoints.Archive = path
-	for _, c := range n.connect.Status() {
-		if c.Name == archiveConnector {
-			return nil
-		}
+	if n.hasArchive() {
+		return nil
 	}
 	_, err := n.connect.Put(ctx, archiveConnector, map[string]string{
 		"connector.class": "JdbcSink",
@@ -36,6 +36,11 @@ func (n *Node) startArchive(ctx context.Context) error {
 		return fmt.Errorf("archive connector: %w", err)
 	}
 	return nil
+}
+
+// hasArchive says whether the archive's connector is there.
+func (n *Node) hasArchive() bool {
+	return slices.ContainsFunc(n.connect.Status(), func(c connect.ConnectorStatus) bool { return c.Name == archiveConnector })
 }
 
 // Archived counts the rows of the embedded archive that hold the given invoices.

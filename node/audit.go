@@ -3,12 +3,10 @@ package node
 import (
 	"context"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/comptoir/comptoir/commerce/audit"
-	"github.com/comptoir/comptoir/connect"
 	"github.com/comptoir/comptoir/internal/web"
 )
 
@@ -61,7 +59,7 @@ func (n *Node) auditor() (*audit.Follower, error) {
 	case n.embedded && n.connect != nil:
 		// The user may take its connector away.
 		cfg.ArchiveAt = func() string {
-			if !slices.ContainsFunc(n.connect.Status(), func(c connect.ConnectorStatus) bool { return c.Name == archiveConnector }) {
+			if !n.hasArchive() {
 				return ""
 			}
 			return n.endpoints.Archive

@@ -80,8 +80,16 @@ func listenControl(dir string) (net.Listener, error) {
 	if err = errors.Join(err, os.RemoveAll(private)); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	return ln, nil
+	return controlListener{ln, &net.UnixAddr{Net: "unix", Name: filepath.Join(dir, ControlSocket)}}, nil
 }
+
+// controlListener says where the socket is, not where it was made.
+type controlListener struct {
+	net.Listener
+	addr net.Addr
+}
+
+func (l controlListener) Addr() net.Addr { return l.addr }
 
 type backupRequest struct {
 	Target string `json:"target"`

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // homeFile holds the path at which the data directory was last used. The archive's
@@ -35,8 +36,10 @@ func writeHome(dir, home string) error {
 
 // moving takes the archive along with its folder.
 type moving struct {
-	from, to string            // folders; from is empty if it has not moved
-	config   map[string]string // of the archive's connector, once it was changed
+	from, to string // folders; from is empty if it has not moved
+
+	mu     sync.Mutex
+	config map[string]string // of the archive's connector, if the last one was changed
 }
 
 func (n *Node) moved() (*moving, error) {
@@ -48,10 +51,16 @@ func (n *Node) moved() (*moving, error) {
 }
 
 // adapt changes the configuration of the archive's connector before that starts,
-// unless the user had it write elsewhere.
+// unless the user had it write elsewhere. It sees older ones, too: the last counts.
 func (m *moving) adapt(name string, config map[string]string) map[string]string {
 	const key = "connection.url"
-	if m.from == "" || name != archiveConnector || config[key] != archiveURL(m.from) {
+	if m.from == "" || name != archiveConnector {
+		return config
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.config = nil
+	if config[key] != archiveURL(m.from) {
 		return config
 	}
 	config = maps.Clone(config)
@@ -62,8 +71,11 @@ func (m *moving) adapt(name string, config map[string]string) map[string]string 
 
 // settle makes the change last.
 func (m *moving) settle(ctx context.Context, n *Node) error {
-	if m.config != nil {
-		if _, err := n.connect.Put(ctx, archiveConnector, m.config); err != nil {
+	m.mu.Lock()
+	config := m.config
+	m.mu.Unlock()
+	if config != nil && n.hasArchive() {
+		if _, err := n.connect.Put(ctx, archiveConnector, config); err != nil {
 			return fmt.Errorf("archive connector: %w", err)
 		}
 		n.log.Info("the data directory has moved, and the archive with it", "from", m.from, "to", m.to)

@@ -19,7 +19,8 @@ database and the invoice archive. A running shop makes the copy itself and goes 
 working; what is written after the command has begun may be missing in it. A
 stopped one cannot be started meanwhile.
 
-TARGET appears when the copy is whole and on the disk. To restore, start from it:
+TARGET appears when the copy is whole and on the disk; until then it is a folder
+beside it, named .TARGET.partial-…, which stays only after a kill. To restore, start from it:
 ` + "`comptoir up --data-dir TARGET`" + `, with the original stopped. Local state is not
 copied but made anew from the topics, which takes the first start a while. Other
 databases that connectors write to are not copied, and connectors to them go on

@@ -74,7 +74,7 @@ func (a *app) brokerVerify(ctx context.Context, dir string) error {
 	}
 	v, err := o.verified, o.err
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && len(v.Damages) == 0 && v.Files == 0:
+	case errors.Is(err, fs.ErrNotExist):
 		return notFoundf("%s has no broker: give the data directory of a `comptoir up`", dir)
 	case err != nil && len(v.Damages) == 0:
 		return err
@@ -90,7 +90,7 @@ func (a *app) brokerVerify(ctx context.Context, dir string) error {
 		w.line("%s of journal are sound, %s read", plural(v.Files, "file"), megabytes(v.Bytes))
 	})
 	if err != nil && perr == nil {
-		perr = failuref("%s in %s: restore a backup, or keep the folder and ask", plural(len(v.Damages), "damage"), dir)
+		perr = failuref("%s in %s: stop using it and restore a backup", plural(len(v.Damages), "damage"), dir)
 	}
 	return perr
 }
