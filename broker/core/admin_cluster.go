@@ -1,8 +1,6 @@
 package core
 
 import (
-	"slices"
-
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -45,9 +43,14 @@ func (m *Machine) describeLogDirs(r *Request, req *kmsg.DescribeLogDirsRequest) 
 	if m.cfg.Space != nil {
 		dir.TotalBytes, dir.UsableBytes = m.cfg.Space()
 	}
-	wanted := map[string][]int32{}
+	wanted := map[string]map[int32]bool{}
 	for _, t := range req.Topics {
-		wanted[t.Topic] = append(wanted[t.Topic], t.Partitions...)
+		if wanted[t.Topic] == nil {
+			wanted[t.Topic] = map[int32]bool{}
+		}
+		for _, index := range t.Partitions {
+			wanted[t.Topic][index] = true
+		}
 	}
 	for _, t := range m.topics.sorted() {
 		only, asked := wanted[t.name]
@@ -57,7 +60,7 @@ func (m *Machine) describeLogDirs(r *Request, req *kmsg.DescribeLogDirsRequest) 
 		rt := kmsg.NewDescribeLogDirsResponseDirTopic()
 		rt.Topic = t.name
 		for _, p := range t.partitions {
-			if req.Topics != nil && !slices.Contains(only, p.index) {
+			if req.Topics != nil && !only[p.index] {
 				continue
 			}
 			rp := kmsg.NewDescribeLogDirsResponseDirTopicPartition()

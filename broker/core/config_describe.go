@@ -92,7 +92,11 @@ func (m *Machine) brokerConfig() []shown {
 
 func (m *Machine) describeConfigs(r *Request, req *kmsg.DescribeConfigsRequest) {
 	resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
-	for _, asked := range req.Resources {
+	type named struct {
+		kind kmsg.ConfigResourceType
+		name string
+	}
+	for _, asked := range once(req.Resources, func(r kmsg.DescribeConfigsRequestResource) named { return named{r.ResourceType, r.ResourceName} }) {
 		all, why := m.resourceConfig(asked.ResourceType, asked.ResourceName)
 		rr := kmsg.NewDescribeConfigsResponseResource()
 		rr.ResourceType, rr.ResourceName = asked.ResourceType, asked.ResourceName

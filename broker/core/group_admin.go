@@ -66,7 +66,7 @@ func among(filter []string, s string) bool {
 // describeGroups tells of groups and their members (v0–6).
 func (m *Machine) describeGroups(r *Request, req *kmsg.DescribeGroupsRequest) {
 	resp := req.ResponseKind().(*kmsg.DescribeGroupsResponse)
-	for _, name := range req.Groups {
+	for _, name := range once(req.Groups, itself) {
 		rg := kmsg.NewDescribeGroupsResponseGroup()
 		rg.Group = name
 		if g := m.groups.byName[name]; g != nil {

@@ -287,6 +287,23 @@ func (m *Machine) covered(r *Request, resp kmsg.Response, parts []*partition) {
 	})
 }
 
+// once returns what is asked for, each once, in order. A small request can name a
+// thing a hundred thousand times, and each time have a long answer.
+func once[T any, K comparable](asked []T, key func(T) K) []T {
+	seen := make(map[K]struct{}, min(len(asked), 64))
+	first := make([]T, 0, min(len(asked), 64))
+	for _, a := range asked {
+		k := key(a)
+		if _, ok := seen[k]; !ok {
+			seen[k] = struct{}{}
+			first = append(first, a)
+		}
+	}
+	return first
+}
+
+func itself[T any](v T) T { return v }
+
 // code is the error code of a response; 0 for nil.
 func code(err *kerr.Error) int16 {
 	if err == nil {

@@ -14,7 +14,12 @@ import (
 func (m *Machine) offsetFetch(r *Request, req *kmsg.OffsetFetchRequest) {
 	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
 	if req.Version >= 8 {
+		whole := map[string]bool{} // those of which all offsets are told
 		for _, g := range req.Groups {
+			if g.Topics == nil && whole[g.Group] {
+				continue // see once
+			}
+			whole[g.Group] = whole[g.Group] || g.Topics == nil
 			resp.Groups = append(resp.Groups, m.fetchOffsets(g, req.Version >= 10, req.RequireStable))
 		}
 		m.durable(r, resp)

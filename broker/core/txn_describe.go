@@ -13,7 +13,7 @@ import (
 // describeTransactions is version 0.
 func (m *Machine) describeTransactions(r *Request, req *kmsg.DescribeTransactionsRequest) {
 	resp := req.ResponseKind().(*kmsg.DescribeTransactionsResponse)
-	for _, id := range req.TransactionalIDs {
+	for _, id := range once(req.TransactionalIDs, itself) {
 		resp.TransactionStates = append(resp.TransactionStates, m.describeTransaction(id))
 	}
 	m.durable(r, resp)
@@ -68,11 +68,14 @@ func (m *Machine) listTransactions(r *Request, req *kmsg.ListTransactionsRequest
 		}
 	}
 	now := m.now.UnixMilli()
+	producers, wanted := once(req.ProducerIDFilters, itself), once(req.StateFilters, itself)
+	slices.Sort(producers)
+	wanted = slices.DeleteFunc(wanted, func(s string) bool { return !slices.Contains(states, s) })
 	for _, id := range slices.Sorted(maps.Keys(m.producers.transactions)) {
 		t := m.producers.transactions[id]
 		switch {
-		case len(req.ProducerIDFilters) > 0 && !slices.Contains(req.ProducerIDFilters, t.now.producer):
-		case len(req.StateFilters) > 0 && !slices.Contains(req.StateFilters, t.state.name()):
+		case len(producers) > 0 && !found(producers, t.now.producer):
+		case len(req.StateFilters) > 0 && !slices.Contains(wanted, t.state.name()):
 		case req.Version >= 1 && req.DurationFilterMillis >= 0 && now-t.started <= req.DurationFilterMillis:
 		case pattern != nil && !pattern.MatchString(id):
 		default:
@@ -84,13 +87,29 @@ func (m *Machine) listTransactions(r *Request, req *kmsg.ListTransactionsRequest
 	m.durable(r, resp)
 }
 
+// found looks for an id among sorted ones.
+func found(sorted []int64, id int64) bool {
+	_, ok := slices.BinarySearch(sorted, id)
+	return ok
+}
+
 // describeProducers is version 0.
 func (m *Machine) describeProducers(r *Request, req *kmsg.DescribeProducersRequest) {
 	resp := req.ResponseKind().(*kmsg.DescribeProducersResponse)
+	type asked struct {
+		topic string
+		index int32
+	}
+	seen := map[asked]bool{}
 	for _, t := range req.Topics {
 		rt := kmsg.NewDescribeProducersResponseTopic()
 		rt.Topic = t.Topic
 		for _, index := range t.Partitions {
+			if a := (asked{t.Topic, index}); seen[a] {
+				continue // see once
+			} else {
+				seen[a] = true
+			}
 			rp := kmsg.NewDescribeProducersResponseTopicPartition()
 			rp.Partition = index
 			if err := checkTopicName(t.Topic); err != nil {
