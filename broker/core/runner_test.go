@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -57,51 +56,22 @@ func (d *badDisk) Scan(prefix []byte, fn func(key, value []byte) error) error {
 	return d.Store.Scan(prefix, fn)
 }
 
-// stillClock stands until it is turned.
-type stillClock struct {
-	mu      sync.Mutex
-	now     time.Time
-	waiting map[chan time.Time]time.Time
-}
+// stillClock stands.
+type stillClock struct{}
 
-func newStillClock() *stillClock {
-	return &stillClock{now: time.Unix(1_700_000_000, 0), waiting: map[chan time.Time]time.Time{}}
-}
+func (stillClock) Now() time.Time { return time.Unix(1_700_000_000, 0) }
 
-func (c *stillClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *stillClock) After(d time.Duration) <-chan time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (c stillClock) After(d time.Duration) <-chan time.Time {
 	ch := make(chan time.Time, 1)
 	if d <= 0 {
-		ch <- c.now
-	} else {
-		c.waiting[ch] = c.now.Add(d)
+		ch <- c.Now()
 	}
 	return ch
-}
-
-func (c *stillClock) pass(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-	for ch, at := range c.waiting {
-		if !at.After(c.now) {
-			ch <- c.now
-			delete(c.waiting, ch)
-		}
-	}
 }
 
 type runRig struct {
 	t     *testing.T
 	disk  *badDisk
-	clock *stillClock
 	view  *View
 	run   *Runner
 	drops atomic.Int32
@@ -113,9 +83,9 @@ func newRunRig(t *testing.T) *runRig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &runRig{t: t, disk: &badDisk{Store: disk}, clock: newStillClock(), view: NewView()}
+	r := &runRig{t: t, disk: &badDisk{Store: disk}, view: NewView()}
 	cfg := Config{Host: "localhost", Port: 9092, DefaultPartitions: 1, MinSession: time.Second, Logger: slog.New(slog.DiscardHandler)}
-	if r.run, err = Start(cfg, r.disk, r.view, r.clock, func() { r.drops.Add(1) }); err != nil {
+	if r.run, err = Start(cfg, r.disk, r.view, stillClock{}, func() { r.drops.Add(1) }); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -65,7 +65,6 @@ const leastFetch = 1 << 20
 type fetchPart struct {
 	topic, index int // in the request
 	log          *core.Log
-	name         string
 	code         int16 // why it cannot be read
 }
 

@@ -164,3 +164,35 @@ func TestMemoryTaken(t *testing.T) {
 		t.Fatalf("an honest client gets no answer: %v", err)
 	}
 }
+
+// Batches are decompressed by a few connections at a time, however many there are.
+func TestLooksAreFew(t *testing.T) {
+	submitted := make(chan *core.Request, 1)
+	s := testServer(t, Limits{}, func(r *core.Request) error { submitted <- r; return nil })
+	for range cap(s.looking) {
+		s.looking <- struct{}{}
+	}
+	client := s.testDial(t)
+	write(t, client, request(testProduce(9), 9))
+	eventually(t, "the request is read", func() bool { return s.memory.free() < s.cfg.Limits.Memory })
+	other := s.testDial(t)
+	for range 100 { // which gives the first one time
+		write(t, other, request(kmsg.NewPtrApiVersionsRequest(), 0))
+		head := make([]byte, 4)
+		if _, err := io.ReadFull(other, head); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.CopyN(io.Discard, other, int64(binary.BigEndian.Uint32(head))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case <-submitted:
+		t.Fatal("one more looks into records than may")
+	default:
+	}
+	for range cap(s.looking) {
+		<-s.looking
+	}
+	(<-submitted).Answer(nil)
+}

@@ -20,7 +20,7 @@ func (c *conn) produce(ctx context.Context, s *slot, req *kmsg.ProduceRequest) e
 		t := &req.Topics[ti]
 		known, _ := c.server.topic(t.Topic, t.TopicID, req.Version >= 13)
 		for pi := range t.Partitions {
-			refusal := checkRecords(t.Partitions[pi].Records, known != nil && known.Compact)
+			refusal := c.server.look(t.Partitions[pi].Records, known != nil && known.Compact)
 			if refusal.Err == nil {
 				continue
 			}
@@ -40,6 +40,13 @@ func (c *conn) produce(ctx context.Context, s *slot, req *kmsg.ProduceRequest) e
 		c.server.cfg.Metrics.answered(s.header.key, 0)
 	}
 	return err
+}
+
+// look is checkRecords, by a few at a time.
+func (s *Server) look(b []byte, keyed bool) core.Refusal {
+	s.looking <- struct{}{}
+	defer func() { <-s.looking }()
+	return checkRecords(b, keyed)
 }
 
 // checkRecords says what is wrong with a batch's checksum and records: readers

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -91,6 +92,9 @@ type Server struct {
 	// decoding lets one large request be decoded at a time: announced lengths
 	// can make it take a multiple of its size for a moment.
 	decoding sync.Mutex
+	// looking has room for as many as look into records at a time, one a core: a
+	// small batch may become large when it is decompressed.
+	looking chan struct{}
 
 	ctx  context.Context
 	stop context.CancelFunc
@@ -106,7 +110,8 @@ func New(cfg Config) *Server {
 	ctx, stop := context.WithCancel(context.Background())
 	return &Server{
 		cfg: cfg, log: cfg.Logger, memory: newBudget(cfg.Limits.Memory), answers: newBudget(cfg.Limits.Memory),
-		ctx: ctx, stop: stop, conns: map[*conn]struct{}{},
+		looking: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		ctx:     ctx, stop: stop, conns: map[*conn]struct{}{},
 	}
 }
 
