@@ -60,6 +60,7 @@ const fencingTopic = "fencing"
 
 func newFencing(r *run, seed uint64) *fencing {
 	a := &fencing{run: r, rng: source(seed, "fencing"), log: newTopicLog(r, fencingTopic, 1, duplicate), plain: sequenced{id: -1}}
+	a.log.transactional = true
 	for n := range 3 {
 		a.txnal = append(a.txnal, &txnal{name: fmt.Sprint("fenced-", n), id: -1, epoch: -1})
 	}

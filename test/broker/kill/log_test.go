@@ -127,6 +127,9 @@ type topicLog struct {
 	name string
 	// dupes says of which fault a record that stands twice is.
 	dupes fault
+	// transactional records may be acknowledged a moment before they can be read:
+	// those beyond the end are held against the next reading, or the last one.
+	transactional bool
 
 	mu     sync.Mutex
 	acked  []ack            // not yet held against what stands
@@ -194,8 +197,25 @@ func (l *topicLog) check(ctx context.Context, again bool) error {
 			l.run.tally.fault(missing, "%s/%d at %d: record %x was read there before, now %x", l.name, at.partition, at.offset, id, now)
 		}
 	}
+	if l.transactional && !again {
+		acked = l.putOff(acked)
+	}
 	l.judge(acked)
 	return nil
+}
+
+// putOff keeps what was acknowledged beyond the end for later.
+func (l *topicLog) putOff(acked []ack) (now []ack) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range acked {
+		if a.at.offset >= l.next[a.at.partition] {
+			l.acked = append(l.acked, a)
+		} else {
+			now = append(now, a)
+		}
+	}
+	return now
 }
 
 // stood notes a record that was read.

@@ -58,7 +58,9 @@ const txnPartitions = 3
 func newTransactions(r *run, seed uint64) *transactions {
 	a := &transactions{run: r, txns: map[uint64]*txn{}}
 	for _, name := range []string{"txn-a", "txn-b"} {
-		a.logs = append(a.logs, newTopicLog(r, name, txnPartitions, duplicate))
+		l := newTopicLog(r, name, txnPartitions, duplicate)
+		l.transactional = true
+		a.logs = append(a.logs, l)
 	}
 	for n := range 4 {
 		a.producers = append(a.producers, source(seed, fmt.Sprint("transactions", n)))
