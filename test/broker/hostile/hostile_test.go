@@ -95,9 +95,10 @@ func TestHostileBytes(t *testing.T) {
 		t.Fatalf("the broker ended, after %d frames:\n%s", sent.Load(), p.Printed())
 	default:
 	}
+	begun := time.Now()
 	h.read()
-	t.Logf("%d frames; honest clients alone %s, beside the others %s; memory %d MB before, %d MB at most, %d MB after",
-		sent.Load(), alone, under, before, most.Load(), rss(t, p.PID()))
+	t.Logf("%d frames; honest clients alone %s, beside the others %s, their records read one by one in %v; memory %d MB before, %d MB at most, %d MB after",
+		sent.Load(), alone, under, time.Since(begun).Round(time.Millisecond), before, most.Load(), rss(t, p.PID()))
 	if grown := most.Load() - before; grown > mostMemory {
 		t.Errorf("the broker's memory grew by %d MB", grown)
 	}
