@@ -55,6 +55,7 @@ var offsetCases = []kase{
 		p := s.transactional("x")
 		s.quiet(p.add(t, 0))
 		s.quiet(p.produce(t, 0, 0, "b"))
+		s.reaches(t, 2)
 		for _, level := range []int8{0, 1} {
 			req := listOffsets(t, 0, -1)
 			req.IsolationLevel = level

@@ -33,6 +33,25 @@ var otherCases = []kase{
 		// Header: key 18, version 99, correlation id 7, no client id.
 		s.raw([]byte{0, 18, 0, 99, 0, 0, 0, 7, 0xff, 0xff}, 10)
 	}},
+	{kmsg.ElectLeaders, "of a partition that has one", func(s *session) {
+		s.send(&kmsg.ElectLeadersRequest{TimeoutMillis: 10_000, Topics: []kmsg.ElectLeadersRequestTopic{{Topic: s.topic("t", 1), Partitions: []int32{0, 4}}}})
+	}},
+	{kmsg.ListPartitionReassignments, "of a topic", func(s *session) {
+		s.send(&kmsg.ListPartitionReassignmentsRequest{TimeoutMillis: 10_000, Topics: []kmsg.ListPartitionReassignmentsRequestTopic{{Topic: s.topic("t", 1), Partitions: []int32{0}}}})
+	}},
+	{kmsg.AlterPartitionAssignments, "to a broker that does not exist", func(s *session) {
+		s.send(&kmsg.AlterPartitionAssignmentsRequest{TimeoutMillis: 10_000, Topics: []kmsg.AlterPartitionAssignmentsRequestTopic{{Topic: s.topic("t", 1),
+			Partitions: []kmsg.AlterPartitionAssignmentsRequestTopicPartition{{Partition: 0, Replicas: []int32{99}}}}}})
+	}},
+	{kmsg.ListConfigResources, "client metrics", func(s *session) {
+		s.send(&kmsg.ListConfigResourcesRequest{ResourceTypes: []int8{16}})
+	}},
+	{kmsg.WriteTxnMarkers, "to an unknown partition", func(s *session) {
+		s.send(&kmsg.WriteTxnMarkersRequest{Markers: []kmsg.WriteTxnMarkersRequestMarker{{ProducerID: 1 << 40, Topics: []kmsg.WriteTxnMarkersRequestMarkerTopic{{Topic: s.name("nowhere"), Partitions: []int32{0}}}}}})
+	}},
+	{kmsg.DescribeTopicPartitions, "known and unknown topics", func(s *session) {
+		s.send(&kmsg.DescribeTopicPartitionsRequest{ResponsePartitionLimit: 100, Topics: []kmsg.DescribeTopicPartitionsRequestTopic{{Topic: s.topic("t", 2)}, {Topic: s.name("nowhere")}}})
+	}},
 	{kmsg.Metadata, "a version of the future", func(s *session) { s.raw([]byte{0, 3, 0, 99, 0, 0, 0, 7, 0xff, 0xff}, 4) }},
 	{kmsg.Metadata, "an unknown key", func(s *session) { s.raw([]byte{0x70, 3, 0, 0, 0, 0, 0, 7, 0xff, 0xff}, 4) }},
 	{kmsg.Metadata, "a body that is too short", func(s *session) {

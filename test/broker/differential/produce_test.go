@@ -177,7 +177,9 @@ var produceCases = []kase{
 	{kmsg.Produce, "a transaction that has no such partition", func(s *session) {
 		t := s.topic("t", 1)
 		p := s.transactional("x")
-		s.send(p.produce(t, 0, 0, "a"))
+		if resp, ok := s.send(p.produce(t, 0, 0, "a")).(*kmsg.ProduceResponse); ok && resp.Topics[0].Partitions[0].ErrorCode == 0 {
+			s.reaches(t, 1)
+		}
 		s.send(s.fetch(t, 0, 0))
 	}},
 	{kmsg.Produce, "in a transaction", func(s *session) {
@@ -185,6 +187,7 @@ var produceCases = []kase{
 		p := s.transactional("x")
 		s.quiet(p.add(t, 0))
 		s.send(p.produce(t, 0, 0, "a"))
+		s.reaches(t, 1)
 		s.send(s.fetch(t, 0, 0))
 		s.send(s.fetchCommitted(t, 0, 0))
 	}},
@@ -243,6 +246,13 @@ func (s *session) end(topic string, partition int32) (end int64) {
 		}
 	})
 	return end
+}
+
+// reaches waits until the first partition ends there: a transaction's records may
+// be acknowledged a moment before they can be read.
+func (s *session) reaches(topic string, end int64) {
+	s.t.Helper()
+	s.until("the records can be read", func() bool { return s.end(topic, 0) >= end })
 }
 
 // stable waits until a partition has no open transaction.

@@ -71,7 +71,7 @@ var topicCases = []kase{
 	{kmsg.CreateTopics, "by assignment", func(s *session) {
 		req := createTopics(s.name("t"), -1)
 		req.Topics[0].ReplicationFactor = -1
-		req.Topics[0].ReplicaAssignment = []kmsg.CreateTopicsRequestTopicReplicaAssignment{{Partition: 0, Replicas: []int32{1}}, {Partition: 1, Replicas: []int32{1}}}
+		req.Topics[0].ReplicaAssignment = []kmsg.CreateTopicsRequestTopicReplicaAssignment{{Partition: 0, Replicas: []int32{s.node()}}, {Partition: 1, Replicas: []int32{s.node()}}}
 		s.send(req)
 		req.Topics[0].Topic += "-gap"
 		req.Topics[0].ReplicaAssignment[1].Partition = 2
@@ -124,7 +124,7 @@ var topicCases = []kase{
 	}},
 	{kmsg.CreatePartitions, "assignments of the wrong number", func(s *session) {
 		req := createPartitions(s.topic("t", 1), 3)
-		req.Topics[0].Assignment = []kmsg.CreatePartitionsRequestTopicAssignment{{Replicas: []int32{1}}}
+		req.Topics[0].Assignment = []kmsg.CreatePartitionsRequestTopicAssignment{{Replicas: []int32{s.node()}}}
 		s.send(req)
 	}},
 	{kmsg.DescribeConfigs, "what was set", func(s *session) {
@@ -191,6 +191,16 @@ var topicCases = []kase{
 	{kmsg.DescribeLogDirs, "an unknown topic", func(s *session) {
 		s.send(&kmsg.DescribeLogDirsRequest{Topics: []kmsg.DescribeLogDirsRequestTopic{{Topic: s.name("nowhere"), Partitions: []int32{0}}}})
 	}},
+}
+
+// node is the broker's id.
+func (s *session) node() (id int32) {
+	s.aside(func() {
+		if resp, ok := s.quiet(metadata()).(*kmsg.MetadataResponse); ok {
+			id = resp.Brokers[0].NodeID
+		}
+	})
+	return id
 }
 
 func createTopics(name string, partitions int32, settings ...string) *kmsg.CreateTopicsRequest {
