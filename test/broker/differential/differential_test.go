@@ -62,6 +62,7 @@ func TestDifferential(t *testing.T) {
 			t.Errorf("Apache Kafka speaks %s, we do not, and no reason is given", kmsg.NameForKey(int16(key)))
 		}
 	}
+	coordinated(t, kafka, both)
 	run := fmt.Sprintf("d%x-", time.Now().UnixNano()&0xffffffff)
 	var used used
 	asked := map[kmsg.Key]bool{}
@@ -112,6 +113,24 @@ func TestDifferential(t *testing.T) {
 			t.Errorf("the difference %q of %q (%s) does not exist any more: take it out of the table", d.path, d.name, d.reason)
 		}
 	}
+}
+
+// coordinated returns when groups and transactions have a coordinator: Apache
+// Kafka makes its topics for them when it is asked first, which takes its time.
+func coordinated(t *testing.T, addr string, both map[kmsg.Key]span) {
+	t.Helper()
+	s := &session{t: t, side: "kafka", addr: addr, key: -1, ranges: both, prefix: "warm-"}
+	defer s.close()
+	x := s.name("x")
+	for range 6 { // of settleLimit each
+		s.quiet(coordinator(0, x))
+		offsets, ok := s.quiet(&kmsg.DescribeGroupsRequest{Groups: []string{x}}).(*kmsg.DescribeGroupsResponse)
+		producer, fine := s.quiet(initProducer(&x)).(*kmsg.InitProducerIDResponse)
+		if ok && fine && !unready(offsets) && producer.ErrorCode == 0 {
+			return
+		}
+	}
+	t.Fatal("Apache Kafka has no coordinators")
 }
 
 // some are the versions that a case goes through: the lowest, the highest, and
