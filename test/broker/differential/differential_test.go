@@ -124,6 +124,7 @@ func coordinated(t *testing.T, addr string, both map[kmsg.Key]span) {
 	x := s.name("x")
 	for range 6 { // of settleLimit each
 		s.quiet(coordinator(0, x))
+		s.quiet(coordinator(1, x))
 		offsets, ok := s.quiet(&kmsg.DescribeGroupsRequest{Groups: []string{x}}).(*kmsg.DescribeGroupsResponse)
 		producer, fine := s.quiet(initProducer(&x)).(*kmsg.InitProducerIDResponse)
 		if ok && fine && !unready(offsets) && producer.ErrorCode == 0 {
