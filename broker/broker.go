@@ -67,6 +67,9 @@ type Config struct {
 	Addr string
 	// Sync defaults to SyncCommit.
 	Sync Sync
+	// CleanEvery is how often logs are compacted and cut to their retention.
+	// Defaults to 15 seconds.
+	CleanEvery time.Duration
 	// Registerer receives the broker's metrics; nil registers none.
 	Registerer prometheus.Registerer
 	// Logger receives the broker's log; nil discards it.
@@ -157,7 +160,7 @@ func Open(cfg Config) (_ *Broker, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", b.dir.data(), err)
 	}
-	b.clean = clean.New(clean.Config{Machine: b.runner, Store: b.store, Clock: clock{}, Logger: log, Registerer: cfg.Registerer})
+	b.clean = clean.New(clean.Config{Machine: b.runner, Store: b.store, Every: cfg.CleanEvery, Clock: clock{}, Logger: log, Registerer: cfg.Registerer})
 	b.clean.Start()
 	b.server = srv
 	if cfg.Registerer != nil {

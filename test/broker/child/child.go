@@ -50,8 +50,8 @@ type Config struct {
 	// Addr is where it listens. Defaults to a free port, which a process started
 	// again by Start keeps.
 	Addr string
-	// CleanEvery is how often logs are cleaned and cut to their retention, where
-	// the engine can be told. Defaults to the engine's own.
+	// CleanEvery is how often logs are cleaned and cut to their retention.
+	// Defaults to the engine's own.
 	CleanEvery time.Duration
 }
 
@@ -90,7 +90,7 @@ func fail(err error) {
 
 func runComptoir(cfg Config) (addr string, stop func() error, err error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	b, err := broker.Open(broker.Config{Dir: cfg.Dir, Addr: cfg.Addr, Sync: broker.Sync(cfg.Sync), Logger: log})
+	b, err := broker.Open(broker.Config{Dir: cfg.Dir, Addr: cfg.Addr, Sync: broker.Sync(cfg.Sync), CleanEvery: cfg.CleanEvery, Logger: log})
 	if err != nil {
 		return "", nil, err
 	}
