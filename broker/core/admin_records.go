@@ -59,6 +59,7 @@ func (m *Machine) trim(p *partition, start int64) {
 	if len(p.epochs) > 0 && p.epochs[0].Offset < start {
 		p.epochs[0].Offset = start
 	}
+	m.turn.Before = append(m.turn.Before, func() { p.log.raise(start) })
 	m.turn.Commit.Trim(p.id, start)
 	m.savePartition(p)
 	m.forgetAborted(p)

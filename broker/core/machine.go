@@ -103,6 +103,9 @@ type Machine struct {
 // Turn is what a machine has decided since the last one was taken.
 type Turn struct {
 	Commit store.Commit
+	// Before is done before Commit is written: it tells the readers what they will
+	// no longer find.
+	Before []func()
 	// Relaxed answers may go out when Commit is written: what they promise is
 	// covered by a later answer's sync.
 	Relaxed []func()

@@ -183,6 +183,7 @@ func (r *Runner) step(first *Request) {
 	}
 	r.turns = t.number
 	mark := r.disk.Written()
+	release(t.Before)
 	if !t.Commit.Empty() {
 		var err error
 		if mark, err = r.disk.Write(&t.Commit); err != nil {

@@ -129,6 +129,14 @@ func (l *Log) State() LogState {
 	return l.state
 }
 
+// raise moves the start before the store takes the records below it away: who
+// looks at the start after a read knows whether some were missing.
+func (l *Log) raise(start int64) {
+	l.mu.Lock()
+	l.state.Start = max(l.state.Start, min(start, l.state.End))
+	l.mu.Unlock()
+}
+
 // publish shows the state that a turn decided and wakes who waits. If a later
 // turn's is shown already it does nothing, unless the machine is a fresh one.
 func (l *Log) publish(s LogState, turn uint64, fresh bool) {
@@ -136,6 +144,9 @@ func (l *Log) publish(s LogState, turn uint64, fresh bool) {
 	if turn < l.number && !fresh {
 		l.mu.Unlock()
 		return
+	}
+	if !fresh {
+		s.Start = max(s.Start, l.state.Start) // which may have been raised since
 	}
 	l.state, l.number = s, turn
 	for w := range l.waiters {

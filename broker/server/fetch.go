@@ -176,6 +176,11 @@ func (f *fetching) partition(part fetchPart, p kmsg.FetchRequestTopicPartition, 
 	if err == nil {
 		b, err = f.server.cfg.Reader.Read(part.log.ID, p.FetchOffset, below, n, nil)
 	}
+	if now := part.log.State(); p.FetchOffset < now.Start {
+		// Records were deleted while we read: what we have may begin behind a gap.
+		rp.ErrorCode, rp.LogStartOffset = kerr.OffsetOutOfRange.Code, now.Start
+		return rp, true
+	}
 	if !first && len(b) > left {
 		return rp, false // a batch larger than what is left: the next fetch begins with it
 	}

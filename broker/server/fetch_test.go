@@ -104,6 +104,100 @@ func createTopic(t *testing.T, run *core.Runner) {
 	}
 }
 
+// produceOne has a batch of one record written, and returns its size in bytes.
+func produceOne(t *testing.T, run *core.Runner) int {
+	t.Helper()
+	produce := kmsg.NewPtrProduceRequest()
+	produce.Acks = -1
+	pt := kmsg.NewProduceRequestTopic()
+	pt.Topic = "t"
+	pp := kmsg.NewProduceRequestTopicPartition()
+	pp.Records = testBatch()
+	pt.Partitions = append(pt.Partitions, pp)
+	produce.Topics = append(produce.Topics, pt)
+	if p := ask[*kmsg.ProduceResponse](t, run, produce, 12).Topics[0].Partitions[0]; p.ErrorCode != 0 {
+		t.Fatal(kerr.ErrorForCode(p.ErrorCode))
+	}
+	return len(pp.Records)
+}
+
+// late is a store that does something before it reads.
+type late struct {
+	*store.Store
+	first func()
+}
+
+func (l late) Read(p store.Partition, from, below int64, max int, dst []byte) ([]byte, error) {
+	l.first()
+	return l.Store.Read(p, from, below, max, dst)
+}
+
+// heldUp is a store whose syncs wait.
+type heldUp struct {
+	*store.Store
+	gate chan struct{}
+}
+
+func (h heldUp) Sync(m store.Mark) error {
+	<-h.gate
+	return h.Store.Sync(m)
+}
+
+// Records that are deleted while a fetch reads leave no silent gap, even before
+// their deletion is on the disk.
+func TestFetchWhileRecordsAreDeleted(t *testing.T) {
+	disk, err := store.Open(store.Options{FS: vfs.NewMem(), Dir: "broker"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := make(chan struct{}, 100)
+	for range cap(open) {
+		open <- struct{}{}
+	}
+	view := core.NewView()
+	cfg := core.Config{Host: "localhost", Port: 9092, DefaultPartitions: 1, MinSession: time.Second, Logger: slog.New(slog.DiscardHandler)}
+	run, err := core.Start(cfg, heldUp{disk, open}, view, stopped{}, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := late{disk, func() {}}
+	s := New(Config{Submit: run.Submit, View: view, Reader: &reader, Metrics: NewMetrics(nil), Logger: slog.New(slog.DiscardHandler)})
+	defer func() {
+		s.Close()
+		close(open)
+		run.Close()
+		if err := disk.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	createTopic(t, run)
+	for range 3 {
+		produceOne(t, run)
+	}
+	for len(open) > 0 {
+		<-open // no sync ends from here on
+	}
+	known, _ := view.Topic("t")
+	reader.first = func() {
+		req := kmsg.NewPtrDeleteRecordsRequest()
+		req.Version = 2
+		dt := kmsg.NewDeleteRecordsRequestTopic()
+		dt.Topic = "t"
+		dt.Partitions = []kmsg.DeleteRecordsRequestTopicPartition{{Partition: 0, Offset: 2}}
+		req.Topics = append(req.Topics, dt)
+		if err := run.Submit(t.Context(), &core.Request{Body: req, Answer: func(kmsg.Response) {}, Dropped: func() {}}); err != nil {
+			t.Error(err)
+		}
+		for first := int64(0); first < 2; {
+			first, _, _ = disk.Bounds(known.Partitions[0].ID)
+		}
+	}
+	got := s.fetch(t.Context(), testFetch(0), &held{budget: s.answers}).(*kmsg.FetchResponse).Topics[0].Partitions[0]
+	if got.ErrorCode != kerr.OffsetOutOfRange.Code {
+		t.Errorf("code %d with %d bytes, want %d", got.ErrorCode, len(got.RecordBatches), kerr.OffsetOutOfRange.Code)
+	}
+}
+
 // A fetch holds its place in line for no longer than a client may stall, and what
 // it answers with is counted until it is sent.
 func TestFetchLimits(t *testing.T) {
@@ -118,18 +212,7 @@ func TestFetchLimits(t *testing.T) {
 		t.Fatal("a fetch waits for as long as the client likes")
 	}
 
-	produce := kmsg.NewPtrProduceRequest()
-	produce.Acks = -1
-	pt := kmsg.NewProduceRequestTopic()
-	pt.Topic = "t"
-	pp := kmsg.NewProduceRequestTopicPartition()
-	pp.Records = testBatch()
-	size := int64(len(pp.Records))
-	pt.Partitions = append(pt.Partitions, pp)
-	produce.Topics = append(produce.Topics, pt)
-	if p := ask[*kmsg.ProduceResponse](t, run, produce, 12).Topics[0].Partitions[0]; p.ErrorCode != 0 {
-		t.Fatal(kerr.ErrorForCode(p.ErrorCode))
-	}
+	size := int64(produceOne(t, run))
 	began := s.answers.free()
 	sent := &held{budget: s.answers}
 	_ = s.fetch(ctx, testFetch(0), sent)
