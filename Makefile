@@ -11,7 +11,7 @@ HOSTILE     ?= 20s
 
 # Packages with tests on real servers, and the others' trees, where a race can hide
 # (the checker has one goroutine; nightly runs it all the same).
-REAL = $$(grep -rlE --include='*_test.go' 'COMPTOIR_TEST_|test/testenv' . | xargs -r -n 1 dirname | grep -v '^./test/crash$$' | sort -u)
+REAL = $$(grep -rlE --include='*_test.go' 'COMPTOIR_TEST_|test/testenv' . | xargs -r -n 1 dirname | grep -vE '^\./(test/crash$$|test/broker/|broker)' | sort -u)
 RACE = $$(go list ./... | grep -vE '/test/(e2e|invariants$$)')
 STEP = @printf '\n== %s\n'
 
@@ -29,7 +29,7 @@ test: ## what needs nothing but Go
 check: ## what CI runs: tests, format, vet, lint, race detector, real Apache Kafka and PostgreSQL
 	$(STEP) 'tests that need nothing but Go'
 	CI= go test ./...
-	@$(MAKE) fmt vet lint race e2e crash-short
+	@$(MAKE) fmt vet lint race broker-kills-short e2e crash-short
 	@printf '\ncheck: everything passed\n'
 
 fmt: ## gofmt has nothing to say
@@ -109,6 +109,7 @@ broker-bench: ## the embedded broker beside kfake
 nightly: ## check, longer: fuzzing, more orders and kills, the race detector on all of it
 	@$(MAKE) check
 	@$(MAKE) fuzz FUZZTIME=2m
+	@$(MAKE) broker-kills broker-clients-all broker-hostile HOSTILE=10m
 	CGO_ENABLED=1 CI=true COMPTOIR_TEST_NIGHTLY=1 COMPTOIR_TEST_ORDERS=100000 COMPTOIR_TEST_KILLS=50 \
 	  test/servers/with go test -race -count=1 -p 1 -timeout 3h $(REAL)
 

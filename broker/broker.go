@@ -130,7 +130,7 @@ func Open(cfg Config) (_ *Broker, err error) {
 		return nil, err
 	}
 	began := time.Now()
-	b.store, err = store.Open(store.Options{FS: vfs.Default, Dir: b.dir.data(), Sync: mode, Interval: time.Second, BootID: bootID(), Logger: log, OnSync: observed.synced})
+	b.store, err = store.Open(store.Options{FS: vfs.Default, Dir: b.dir.data(), Sync: mode, Interval: time.Second, LowSpace: lowSpace(b.dir.data()), BootID: bootID(), Logger: log, OnSync: observed.synced})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", b.dir.data(), err)
 	}
@@ -258,6 +258,16 @@ func hostPort(addr net.Addr) (string, int32, error) {
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
 	return host, int32(port), err
+}
+
+// lowSpace is how much of a disk is left free: enough to clean up with.
+func lowSpace(dir string) uint64 {
+	const most = 64 << 20
+	usage, err := vfs.Default.GetDiskUsage(filepath.Dir(dir))
+	if err != nil {
+		return 0 // unknown: a full disk is noticed when a write fails
+	}
+	return min(most, usage.TotalBytes/20)
 }
 
 // clock is the time of day.

@@ -43,7 +43,7 @@ func TestBench(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(r.Rounds) != 2 || len(r.Notes) > 0 || r.Comptoir == "" || r.Settings.Sync != "interval" {
+			if len(r.Rounds) != 2 || len(r.Notes) > 0 || r.Comptoir == "" || r.Settings.Sync != "commit" {
 				t.Fatalf("report %+v", r)
 			}
 			for _, round := range r.Rounds {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.yaml.in/yaml/v3"
@@ -234,9 +235,20 @@ func TestGroupLagSeesAnOpenTransaction(t *testing.T) {
 
 // A group of the new protocol (KIP-848) is described as well.
 func TestDescribeModernGroup(t *testing.T) {
+	// Apache Kafka has such groups, the embedded broker has not.
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(fake.Close)
 	s := newShell(t)
+	s.environ = []string{"COMPTOIR_BROKERS=" + fake.ListenAddrs()[0]}
 	s.ok("", "topic", "create", "t", "--partitions", "1")
-	cl := s.client()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(fake.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
 	req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
 	req.Group, req.MemberID, req.RebalanceTimeoutMillis = "modern", "AAAAAAAAAAAAAAAAAAAAAA", 10_000
 	req.SubscribedTopicNames = []string{"t"}
