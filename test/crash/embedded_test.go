@@ -54,9 +54,8 @@ func (e *embedded) again() {
 	e.base.Store(&e.Endpoints.HTTP)
 }
 
-// verify ends the cell. Of what is known not to be promised the complaints are
-// counted; that what was accepted by HTTP is kept is promised in any case.
-func (e *embedded) verify(a *attempt, promised bool) []httporders.Answer {
+// verify ends the cell.
+func (e *embedded) verify(a *attempt) []httporders.Answer {
 	r := e.r
 	r.t.Helper()
 	before := e.load.sent.Load()
@@ -76,17 +75,11 @@ func (e *embedded) verify(a *attempt, promised bool) []httporders.Answer {
 	e.cfg.add(e.load, answers)
 	a.log.Orders = len(e.load.kafka.Orders) + len(e.load.requests)
 	complaints, err := e.cfg.complaints(r.t.Context(), a)
-	switch {
-	case promised && err != nil:
+	if err != nil {
 		r.t.Fatal(err)
-	case promised:
-		r.complain(complaints)
-		r.audit(a, "--data-dir", e.Dir)
-	case err != nil:
-		a.note("not promised: %.200s", err)
-	default:
-		a.note("%d complaints; nothing is promised", len(complaints))
 	}
+	r.complain(complaints)
+	r.audit(a, "--data-dir", e.Dir)
 	e.Stop(syscall.SIGTERM, time.Minute)
 	return answers
 }
@@ -105,15 +98,14 @@ func (e *embedded) kept(answers []httporders.Answer) {
 	}
 }
 
-// embeddedFaults are those of `comptoir up`. A kill and a full disk are survived
-// and counted: its broker does not promise more yet.
+// embeddedFaults are those of `comptoir up`, its broker included.
 func embeddedFaults() map[string]func(*round, *attempt) {
 	return map[string]func(*round, *attempt){
 		"kill": func(r *round, a *attempt) {
 			e := r.embed(a)
 			e.Kill()
 			e.again()
-			e.verify(a, false)
+			e.verify(a)
 		},
 		"term": func(r *round, a *attempt) {
 			e := r.embed(a)
@@ -122,26 +114,26 @@ func embeddedFaults() map[string]func(*round, *attempt) {
 			}
 			r.pass(a.between(time.Second, 5*time.Second))
 			e.again()
-			e.verify(a, true)
+			e.verify(a)
 		},
 		"restart": func(r *round, a *attempt) {
 			e := r.embed(a)
 			e.Stop(syscall.SIGINT, time.Minute)
 			e.again()
-			e.verify(a, true)
+			e.verify(a)
 		},
 		"stop": func(r *round, a *attempt) {
 			e := r.embed(a)
 			r.signal(e.PID(), syscall.SIGSTOP)
 			r.pass(a.asleep())
 			r.signal(e.PID(), syscall.SIGCONT)
-			e.verify(a, true)
+			e.verify(a)
 		},
 		"disk": func(r *round, a *attempt) {
 			e := r.embed(a)
 			if e.disk == nil {
 				a.leaveOut("mounting a small disk is not permitted")
-				e.verify(a, true)
+				e.verify(a)
 				return
 			}
 			crossed := e.crossed()
@@ -162,7 +154,7 @@ func embeddedFaults() map[string]func(*round, *attempt) {
 			default:
 				a.note("it went on")
 			}
-			answers := e.verify(a, false)
+			answers := e.verify(a)
 			refused := 0
 			for _, answer := range answers {
 				refused += answer.Unavailable
