@@ -38,8 +38,9 @@ type history struct {
 	frames  []writtenFrame
 	current *model // after all frames
 	next    map[Partition]int64
-	written int // frames whose Write has returned
-	synced  int // frames whose Sync has returned
+	mu      sync.Mutex // of the counters, which a goroutine of Pebble reads at a crash
+	written int        // frames whose Write has returned
+	synced  int        // frames whose Sync has returned
 }
 
 type writtenFrame struct {
@@ -234,7 +235,11 @@ func (c *crashes) crashed() bool {
 // or of the process, and looks at what is left: a prefix of what was written,
 // with all that was synced, or all whose Write returned if only the process went.
 func TestCrashes(t *testing.T) {
-	for i := range *histories {
+	n := *histories
+	if testing.Short() {
+		n = min(n, 60)
+	}
+	for i := range n {
 		seed := *firstSeed + uint64(i)
 		if err := crashHistory(seed); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
@@ -251,7 +256,6 @@ func crashHistory(seed uint64) (err error) {
 	for life := range 5 {
 		// The counters are read when the crash happens, maybe by a goroutine of
 		// Pebble.
-		var mu sync.Mutex
 		var written, synced int
 		c := &crashes{mem: mem, left: 1 + rng.IntN(200), rng: rand.New(rand.NewPCG(seed, uint64(life)))}
 		power := rng.IntN(3) > 0
@@ -260,8 +264,8 @@ func crashHistory(seed uint64) (err error) {
 			c.percent = 100
 		}
 		c.note = func() {
-			mu.Lock()
-			defer mu.Unlock()
+			h.mu.Lock()
+			defer h.mu.Unlock()
 			written, synced = h.written, h.synced
 		}
 
@@ -271,7 +275,9 @@ func crashHistory(seed uint64) (err error) {
 		}
 		// A crash while it opens leaves what was safe before.
 		before := h.written
+		h.mu.Lock()
 		h.written = h.synced
+		h.mu.Unlock()
 		var s *Store
 		if s, err = open(o, false); err != nil {
 			return fmt.Errorf("life %d (%s): %w", life, about, err)
@@ -295,18 +301,18 @@ func crashHistory(seed uint64) (err error) {
 				m, err = s.Write(&commit)
 				f.mark = m
 				h.frames = append(h.frames, f)
-				mu.Lock()
+				h.mu.Lock()
 				h.written = len(h.frames)
-				mu.Unlock()
+				h.mu.Unlock()
 			case n < 90:
 				if len(h.frames) == 0 {
 					continue
 				}
 				i := max(len(h.frames)-rng.IntN(3), 1)
 				err = s.Sync(h.frames[i-1].mark)
-				mu.Lock()
+				h.mu.Lock()
 				h.synced = max(h.synced, i)
-				mu.Unlock()
+				h.mu.Unlock()
 			case n < 93:
 				err = s.index.flush()
 			case n < 98:
@@ -315,9 +321,9 @@ func crashHistory(seed uint64) (err error) {
 			case clean:
 				err = s.Close()
 				if err == nil {
-					mu.Lock()
+					h.mu.Lock()
 					h.synced = len(h.frames)
-					mu.Unlock()
+					h.mu.Unlock()
 					s = nil
 				}
 			}
@@ -363,7 +369,9 @@ func (h *history) settle(s *Store, written int) error {
 	}
 	h.frames = h.frames[:k]
 	h.current = h.state(k)
+	h.mu.Lock()
 	h.written, h.synced = k, k
+	h.mu.Unlock()
 	for p := range Partition(3) {
 		h.next[p] = 0
 		if l := h.current.parts[p]; len(l) > 0 {
