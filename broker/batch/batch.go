@@ -193,7 +193,7 @@ func Acceptable(h Header) error {
 		return errors.New("record batch: the broker alone stamps append times")
 	case h.Attributes&unknownAttributes != 0:
 		return fmt.Errorf("record batch: unknown attributes %#x", uint16(h.Attributes))
-	case h.Compression() > 4:
+	case h.Compression() > LastCodec:
 		return fmt.Errorf("record batch: unknown codec %d", h.Compression())
 	case h.NumRecords == 0:
 		return errors.New("record batch: no records")

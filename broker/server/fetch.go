@@ -73,14 +73,9 @@ func (s *Server) newFetch(req *kmsg.FetchRequest) *fetching {
 	for ti, t := range req.Topics {
 		found, missing := s.topic(t.Topic, t.TopicID, req.Version >= 13)
 		for pi, p := range t.Partitions {
-			part := fetchPart{topic: ti, index: pi, code: missing}
-			if found != nil {
-				if p.Partition < 0 || int(p.Partition) >= len(found.Partitions) {
-					part.code = kerr.UnknownTopicOrPartition.Code
-				} else {
-					part.log = found.Partitions[p.Partition]
-					f.logs = append(f.logs, part.log)
-				}
+			part := fetchPart{topic: ti, index: pi}
+			if part.log, part.code = logOf(found, missing, p.Partition); part.log != nil {
+				f.logs = append(f.logs, part.log)
 			}
 			f.parts = append(f.parts, part)
 		}
@@ -100,6 +95,18 @@ func (s *Server) topic(name string, id [16]byte, byID bool) (*core.ViewTopic, in
 		return t, 0
 	}
 	return nil, kerr.UnknownTopicOrPartition.Code
+}
+
+// logOf returns the log of a partition of a topic that Server.topic was asked
+// for, or nil and the code of the answer.
+func logOf(t *core.ViewTopic, missing int16, partition int32) (*core.Log, int16) {
+	switch {
+	case t == nil:
+		return nil, missing
+	case partition < 0 || int(partition) >= len(t.Partitions):
+		return nil, kerr.UnknownTopicOrPartition.Code
+	}
+	return t.Partitions[partition], 0
 }
 
 // read fills resp with what there is now. It reports whether that is enough to

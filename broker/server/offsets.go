@@ -28,13 +28,9 @@ func (s *Server) listOffsets(req *kmsg.ListOffsetsRequest) kmsg.Response {
 		for _, p := range t.Partitions {
 			rp := kmsg.NewListOffsetsResponseTopicPartition()
 			rp.Partition, rp.Timestamp, rp.Offset, rp.LeaderEpoch = p.Partition, -1, -1, -1
-			switch {
-			case found == nil:
-				rp.ErrorCode = missing
-			case p.Partition < 0 || int(p.Partition) >= len(found.Partitions):
-				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
-			default:
-				s.listOffset(found.Partitions[p.Partition], req.IsolationLevel, p, &rp)
+			l, code := logOf(found, missing, p.Partition)
+			if rp.ErrorCode = code; l != nil {
+				s.listOffset(l, req.IsolationLevel, p, &rp)
 			}
 			rt.Partitions = append(rt.Partitions, rp)
 		}
@@ -142,13 +138,9 @@ func (s *Server) offsetForLeaderEpoch(req *kmsg.OffsetForLeaderEpochRequest) kms
 		for _, p := range t.Partitions {
 			rp := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
 			rp.Partition, rp.LeaderEpoch, rp.EndOffset = p.Partition, -1, -1
-			switch {
-			case found == nil:
-				rp.ErrorCode = missing
-			case p.Partition < 0 || int(p.Partition) >= len(found.Partitions):
-				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
-			default:
-				state := found.Partitions[p.Partition].State()
+			l, code := logOf(found, missing, p.Partition)
+			if rp.ErrorCode = code; l != nil {
+				state := l.State()
 				if rp.ErrorCode = epochError(p.CurrentLeaderEpoch, state.Epoch); rp.ErrorCode == 0 {
 					rp.LeaderEpoch, rp.EndOffset = endOf(state, p.LeaderEpoch)
 				}

@@ -176,15 +176,15 @@ func (a *applier) append(p Partition, b []byte, at place) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errOps, err)
 	}
-	e := pointer{h.base, h.last, h.maxTimestamp, at, len(b), h.attributes}
+	e := pointer{h.BaseOffset, h.LastOffset(), h.MaxTimestamp, at, len(b), h.Attributes}
 	if err := a.set(p, e); err != nil {
 		return err
 	}
 	r, ok := a.rows[p]
 	if !ok {
-		r.first = h.base
+		r.first = h.BaseOffset
 	}
-	r.next = h.last + 1
+	r.next = h.LastOffset() + 1
 	r.size += int64(len(b))
 	a.setRow(p, r, true)
 	a.live(at.file, len(b))
@@ -293,7 +293,7 @@ func (a *applier) change(o *op, at place) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errOps, err)
 	}
-	e = pointer{e.base, e.last, h.maxTimestamp, at, len(o.batch), h.attributes}
+	e = pointer{e.base, e.last, h.MaxTimestamp, at, len(o.batch), h.Attributes}
 	a.live(at.file, e.size)
 	a.setRow(o.p, r, true)
 	a.edits = append(a.edits, edit{o.p, o.code, e})

@@ -1,51 +1,28 @@
 package store
 
 import (
-	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"math"
+
+	"github.com/comptoir/comptoir/broker/batch"
 )
 
-// castagnoli is the checksum of frames and of record batches; the hardware has it.
+// castagnoli is the checksum of frames; the hardware has it.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-const (
-	batchOverhead = 61 // the header of a record batch of format 2
-	batchPrefix   = 12 // base offset and length, which the length does not count
-	batchChecked  = 21 // the checksum covers what follows it
-)
-
-// batchHeader is what the store wants to know of a record batch.
-type batchHeader struct {
-	base         int64
-	last         int64
-	maxTimestamp int64
-	attributes   int16
-}
-
-// parseBatch reads the header of a record batch that fills b exactly. It does
-// not check the checksum.
-func parseBatch(b []byte) (batchHeader, error) {
-	if len(b) < batchOverhead {
-		return batchHeader{}, fmt.Errorf("record batch of %d bytes has no room for its header", len(b))
+// parseBatch reads the header of a record batch that fills b exactly and that
+// has a place in a log. It does not check the checksum.
+func parseBatch(b []byte) (batch.Header, error) {
+	h, err := batch.Parse(b)
+	switch {
+	case err != nil:
+		return h, err
+	case h.Size != len(b):
+		return h, fmt.Errorf("record batch of %d bytes has %d bytes behind it", h.Size, len(b)-h.Size)
+	case h.BaseOffset < 0 || h.BaseOffset > math.MaxInt64-1-int64(h.LastOffsetDelta):
+		return h, fmt.Errorf("record batch at offset %d with %d more has no place", h.BaseOffset, h.LastOffsetDelta)
 	}
-	if n := int64(int32(binary.BigEndian.Uint32(b[8:]))); n != int64(len(b)-batchPrefix) {
-		return batchHeader{}, fmt.Errorf("record batch of %d bytes says that its length is %d", len(b), n)
-	}
-	if b[16] != 2 {
-		return batchHeader{}, fmt.Errorf("record batch has format %d, not 2", b[16])
-	}
-	h := batchHeader{
-		base:         int64(binary.BigEndian.Uint64(b)),
-		attributes:   int16(binary.BigEndian.Uint16(b[21:])),
-		maxTimestamp: int64(binary.BigEndian.Uint64(b[35:])),
-	}
-	delta := int32(binary.BigEndian.Uint32(b[23:]))
-	if h.base < 0 || delta < 0 || h.base > math.MaxInt64-1-int64(delta) {
-		return batchHeader{}, fmt.Errorf("record batch at offset %d with %d more has no place", h.base, delta)
-	}
-	h.last = h.base + int64(delta)
 	return h, nil
 }
 
@@ -56,9 +33,9 @@ func checkBatch(b []byte, base int64) error {
 	switch {
 	case err != nil:
 		return err
-	case h.base != base:
-		return fmt.Errorf("record batch has base offset %d, not %d", h.base, base)
-	case binary.BigEndian.Uint32(b[17:]) != crc32.Checksum(b[batchChecked:], castagnoli):
+	case h.BaseOffset != base:
+		return fmt.Errorf("record batch has base offset %d, not %d", h.BaseOffset, base)
+	case !batch.Check(b, h):
 		return fmt.Errorf("checksum of the record batch at offset %d does not match", base)
 	}
 	return nil

@@ -157,13 +157,6 @@ func BenchmarkRead(b *testing.B) {
 			read(b, 2, int64(i*7919%many), 1)
 		}
 	})
-	b.Run("by time", func(b *testing.B) {
-		for range b.N {
-			if _, _, _, err := s.OffsetFor(2, 1, math.MaxInt64); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
 }
 
 // BenchmarkOpen opens 2 GB as a killed process left them.

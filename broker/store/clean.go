@@ -135,7 +135,7 @@ func (s *Store) empty(number uint64) error {
 				return &DamageError{s.journal.path(number), at, err}
 			}
 			old := place{number, batches + int64(o.batchAt)}
-			if there, err := s.stands(o.p, b.last, old); err != nil {
+			if there, err := s.stands(o.p, b.LastOffset(), old); err != nil {
 				return err
 			} else if !there {
 				continue
@@ -148,7 +148,7 @@ func (s *Store) empty(number uint64) error {
 			}
 			from := len(kept)
 			kept = append(kept, o.batch...)
-			c.move(o.p, b.last, old, kept[from:len(kept):len(kept)])
+			c.move(o.p, b.LastOffset(), old, kept[from:len(kept):len(kept)])
 		}
 	}
 	return s.move(&c)

@@ -79,8 +79,8 @@ func (c *Commit) Drop(p Partition) {
 func (c *Commit) Replace(p Partition, base, last int64, b []byte) {
 	if len(b) > 0 {
 		h, err := parseBatch(b)
-		if err == nil && (h.base != base || h.last != last) {
-			err = fmt.Errorf("record batch of offsets %d to %d cannot replace %d to %d", h.base, h.last, base, last)
+		if err == nil && (h.BaseOffset != base || h.LastOffset() != last) {
+			err = fmt.Errorf("record batch of offsets %d to %d cannot replace %d to %d", h.BaseOffset, h.LastOffset(), base, last)
 		}
 		if err != nil {
 			c.fail(err)

@@ -71,7 +71,7 @@ func span2(b []byte) (base, last int64) {
 	if err != nil {
 		panic(err)
 	}
-	return h.base, h.last
+	return h.BaseOffset, h.LastOffset()
 }
 
 func (m *model) remove(p Partition, gone func(base, last int64) bool) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"sync"
 
@@ -233,24 +232,6 @@ func (s *Store) Batches(p Partition, from, below int64, fn func(BatchInfo) error
 		return failed == nil
 	})
 	return errors.Join(failed, err)
-}
-
-// OffsetFor returns the first batch of p below below that has a record of that
-// time, in milliseconds since 1970, or later: as its highest timestamp tells. ok
-// is false if there is none.
-func (s *Store) OffsetFor(p Partition, timestamp, below int64) (base int64, b []byte, ok bool, err error) {
-	err = s.index.each(batchKey(nil, p, 0), batchesEnd(nil, p), func(e *pointer) bool {
-		if e.base >= below {
-			return false
-		}
-		base, ok = e.base, e.maxTimestamp >= timestamp
-		return !ok
-	})
-	if err != nil || !ok {
-		return 0, nil, false, err
-	}
-	b, err = s.Read(p, base, math.MaxInt64, 0, nil)
-	return base, b, err == nil, err
 }
 
 // Get returns the value of a key.
