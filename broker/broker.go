@@ -144,18 +144,18 @@ func Open(cfg Config) (_ *Broker, err error) {
 	if err != nil {
 		return nil, err
 	}
-	view := core.NewView()
+	view, metrics := core.NewView(), server.NewMetrics(cfg.Registerer)
 	// The server is there before the runner, which may have connections closed.
 	srv := server.New(server.Config{
 		Submit: func(ctx context.Context, r *core.Request) error { return b.runner.Submit(ctx, r) },
 		View:   view, Reader: b.store,
-		Metrics: server.NewMetrics(cfg.Registerer), Logger: log,
+		Metrics: metrics, Logger: log,
 	})
 	b.runner, err = core.Start(core.Config{
 		ClusterID: b.dir.format.ClusterID, Host: host, Port: port,
 		DefaultPartitions: DefaultPartitions, MinSession: minSession, FutureLimit: futureLimit,
 		Dir: b.dir.path, Size: b.store.Size,
-		Settled: observed.answered, Logger: log,
+		Settled: observed.answered, Panicked: metrics.Panicked, Logger: log,
 	}, b.store, view, clock{}, srv.DropAll)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", b.dir.data(), err)

@@ -198,12 +198,13 @@ func refusedJoin(req *kmsg.JoinGroupRequest, id string, err *kerr.Error) *kmsg.J
 func (m *Machine) awaitJoin(g *group, mb *member, r *Request) {
 	m.refuseJoin(g, mb, mb.id, kerr.RebalanceInProgress)
 	mb.join = r
+	m.park(r)
 	g.waiting++
 }
 
 // answerJoin answers the JoinGroup that a member waits with.
 func (m *Machine) answerJoin(g *group, mb *member, resp *kmsg.JoinGroupResponse) {
-	m.relaxed(mb.join, resp)
+	m.answerParked(mb.join, resp)
 	mb.join = nil
 	g.waiting--
 }

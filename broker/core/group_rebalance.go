@@ -188,7 +188,7 @@ func (m *Machine) shareOut(g *group, assignments []kmsg.SyncGroupRequestGroupAss
 		m.assign(mb, shares[mb.id])
 		if mb.sync != nil {
 			m.keepAlive(g, mb, mb.session)
-			m.relaxed(mb.sync, shareFor(g, mb, mb.sync.Body.(*kmsg.SyncGroupRequest)))
+			m.answerParked(mb.sync, shareFor(g, mb, mb.sync.Body.(*kmsg.SyncGroupRequest)))
 			mb.sync = nil
 		}
 	}

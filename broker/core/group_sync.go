@@ -22,6 +22,7 @@ func (m *Machine) syncGroup(r *Request, req *kmsg.SyncGroupRequest) {
 	// A second one takes the first one's place.
 	m.refuseSync(mb, kerr.RebalanceInProgress)
 	mb.sync = r
+	m.park(r)
 	if mb != g.leader {
 		return
 	}
@@ -81,7 +82,7 @@ func refusedSync(req *kmsg.SyncGroupRequest, err *kerr.Error) *kmsg.SyncGroupRes
 // refuseSync answers the SyncGroup that a member waits with, if it does.
 func (m *Machine) refuseSync(mb *member, err *kerr.Error) {
 	if mb.sync != nil {
-		m.relaxed(mb.sync, refusedSync(mb.sync.Body.(*kmsg.SyncGroupRequest), err))
+		m.answerParked(mb.sync, refusedSync(mb.sync.Body.(*kmsg.SyncGroupRequest), err))
 		mb.sync = nil
 	}
 }

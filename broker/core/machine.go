@@ -2,6 +2,7 @@ package core
 
 import (
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +59,8 @@ type Config struct {
 	// Settled, if set, is told how many durable answers went out together. It must
 	// be quick.
 	Settled func(answers int)
+	// Panicked, if set, is told of each panic of the machine.
+	Panicked func()
 	// Space returns the bytes of the disk, and how many are free; nil for unknown.
 	Space  func() (total, free int64)
 	Logger *slog.Logger
@@ -91,6 +94,10 @@ type Machine struct {
 	groups    groups
 	compacted map[store.Partition]Compacted
 	timers    timers
+
+	// parked are requests of turns that are written, which wait for others, as a
+	// JoinGroup does.
+	parked map[*Request]struct{}
 
 	turn Turn
 	// number counts turns; shown is the number of the last one that is on the
@@ -129,7 +136,7 @@ type Turn struct {
 // gone. What Load decides (a new leader epoch, transactions that are aborted)
 // is in the first turn, which is to be written before any request.
 func Load(cfg Config, view *View, s State, now time.Time, unclean, powerLost bool) (*Machine, error) {
-	m := &Machine{cfg: cfg, log: cfg.Logger, now: now, view: view, number: cfg.turns + 1, first: cfg.turns + 1, shown: cfg.shown}
+	m := &Machine{cfg: cfg, log: cfg.Logger, now: now, view: view, number: cfg.turns + 1, first: cfg.turns + 1, shown: cfg.shown, parked: map[*Request]struct{}{}}
 	if m.shown == nil {
 		m.shown = new(atomic.Uint64)
 	}
@@ -274,6 +281,27 @@ func (m *Machine) durable(r *Request, resp kmsg.Response) {
 // that could be lost, and for what a later answer's sync covers.
 func (m *Machine) relaxed(r *Request, resp kmsg.Response) {
 	m.turn.Relaxed = append(m.turn.Relaxed, func() { r.Answer(resp) })
+}
+
+// park keeps a request for a later turn, in which answerParked answers it.
+func (m *Machine) park(r *Request) { m.parked[r] = struct{}{} }
+
+// answerParked answers a request that was kept, when the turn is written.
+func (m *Machine) answerParked(r *Request, resp kmsg.Response) {
+	m.turn.Relaxed = append(m.turn.Relaxed, func() {
+		delete(m.parked, r)
+		r.Answer(resp)
+	})
+}
+
+// abandon drops the requests that are kept, for a machine that will not go on,
+// but for those that are to be handled anew.
+func (m *Machine) abandon(except []*Request) {
+	for r := range m.parked {
+		if !slices.Contains(except, r) {
+			r.Dropped()
+		}
+	}
 }
 
 // covered answers a produce of open transactions: when the turn is written, if

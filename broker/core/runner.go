@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -199,32 +200,77 @@ func (r *Runner) step(first *Request) {
 	}
 }
 
-// handle runs the requests of a turn. It reports whether the turn stands.
-func (r *Runner) handle(first *Request) (t Turn, ok bool) {
-	requests := []*Request{}
+// handle makes a turn of the requests that wait, from first on. It reports
+// whether the turn stands. A request that breaks the machine is left out, and
+// its connection closed: the others are handled anew by a machine that is loaded
+// again, since nothing of the turn was written.
+func (r *Runner) handle(first *Request) (Turn, bool) {
+	requests := r.gatherRequests(first)
+	for {
+		t, broke := r.attempt(requests)
+		switch {
+		case broke == noRequest:
+			return t, true
+		case broke == len(requests):
+			// It was no request's fault, and would come again.
+			r.reload(requests)
+			return Turn{}, false
+		}
+		requests[broke].Dropped()
+		requests = slices.Delete(requests, broke, broke+1)
+		r.machine.abandon(requests)
+		if !r.revive() {
+			drop(requests)
+			return Turn{}, false
+		}
+	}
+}
+
+// gatherRequests returns the requests of a turn: first, if there is one, and
+// what else waits.
+func (r *Runner) gatherRequests(first *Request) []*Request {
+	var requests []*Request
+	if first != nil {
+		requests = append(requests, first)
+	}
+	for len(requests) < turnRequests {
+		select {
+		case req := <-r.in:
+			requests = append(requests, req)
+		default:
+			return requests
+		}
+	}
+	return requests
+}
+
+// noRequest is what broke in a turn that stands.
+const noRequest = -1
+
+// attempt runs the requests of a turn. It returns the number of the one that made
+// the machine panic, or len(requests) when it was none of them. What is due by
+// the clock comes last: a heartbeat that waited while the disk was slow is not
+// late.
+func (r *Runner) attempt(requests []*Request) (t Turn, broke int) {
+	at := len(requests)
 	defer func() {
 		if p := recover(); p != nil {
 			r.log.Error("a request broke the broker's rules", "panic", p, "stack", string(debug.Stack()))
-			r.reload(requests)
-			t, ok = Turn{}, false
+			if r.cfg.Panicked != nil {
+				r.cfg.Panicked()
+			}
+			t, broke = Turn{}, at
 		}
 	}()
 	now := r.clock.Now()
 	r.machine.readOnly = r.disk.Health()
-	r.machine.Tick(now)
-	for req := first; req != nil; {
-		requests = append(requests, req)
+	for i, req := range requests {
+		at = i
 		r.machine.Handle(now, req)
-		if len(requests) >= turnRequests {
-			break
-		}
-		select {
-		case req = <-r.in:
-		default:
-			req = nil
-		}
 	}
-	return r.machine.Take(), true
+	at = len(requests)
+	r.machine.Tick(now)
+	return r.machine.Take(), noRequest
 }
 
 // reload gives up a turn: nobody learns what became of its requests, and the

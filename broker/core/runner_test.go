@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -56,12 +57,14 @@ func (d *badDisk) Scan(prefix []byte, fn func(key, value []byte) error) error {
 	return d.Store.Scan(prefix, fn)
 }
 
-// stillClock stands.
-type stillClock struct{}
+// turnedClock stands, but for what is added.
+type turnedClock struct{ added atomic.Int64 }
 
-func (stillClock) Now() time.Time { return time.Unix(1_700_000_000, 0) }
+func (c *turnedClock) Now() time.Time {
+	return time.Unix(1_700_000_000, 0).Add(time.Duration(c.added.Load()))
+}
 
-func (c stillClock) After(d time.Duration) <-chan time.Time {
+func (c *turnedClock) After(d time.Duration) <-chan time.Time {
 	ch := make(chan time.Time, 1)
 	if d <= 0 {
 		ch <- c.Now()
@@ -70,11 +73,13 @@ func (c stillClock) After(d time.Duration) <-chan time.Time {
 }
 
 type runRig struct {
-	t     *testing.T
-	disk  *badDisk
-	view  *View
-	run   *Runner
-	drops atomic.Int32
+	t      *testing.T
+	disk   *badDisk
+	view   *View
+	clock  turnedClock
+	run    *Runner
+	drops  atomic.Int32
+	panics atomic.Int32
 }
 
 func newRunRig(t *testing.T) *runRig {
@@ -84,8 +89,8 @@ func newRunRig(t *testing.T) *runRig {
 		t.Fatal(err)
 	}
 	r := &runRig{t: t, disk: &badDisk{Store: disk}, view: NewView()}
-	cfg := Config{Host: "localhost", Port: 9092, DefaultPartitions: 1, MinSession: time.Second, Logger: slog.New(slog.DiscardHandler)}
-	if r.run, err = Start(cfg, r.disk, r.view, stillClock{}, func() { r.drops.Add(1) }); err != nil {
+	cfg := Config{Host: "localhost", Port: 9092, DefaultPartitions: 1, MinSession: time.Second, Panicked: func() { r.panics.Add(1) }, Logger: slog.New(slog.DiscardHandler)}
+	if r.run, err = Start(cfg, r.disk, r.view, &r.clock, func() { r.drops.Add(1) }); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -210,7 +215,6 @@ func TestRunnerTurnBreaks(t *testing.T) {
 		t.Fatal("a topic is not created")
 	}
 	for name, work := range map[string]func(*Machine){
-		"request": func(*Machine) { panic("a fault") },
 		"turn": func(m *Machine) {
 			m.turn.settle = append(m.turn.settle, func(*Turn) { panic("a fault") })
 		},
@@ -224,6 +228,124 @@ func TestRunnerTurnBreaks(t *testing.T) {
 		}
 		if names := r.topics(); !names["before"] {
 			t.Fatalf("%s: topics are %v", name, names)
+		}
+	}
+}
+
+// A request that makes the machine panic is dropped alone: those of its turn are
+// answered, other connections stay, and only who waits for others asks again.
+func TestRunnerRequestBreaks(t *testing.T) {
+	r := newRunRig(t)
+	if r.create("before") == nil {
+		t.Fatal("a topic is not created")
+	}
+	type answer struct {
+		name string
+		resp kmsg.Response
+	}
+	answers := make(chan answer, 16)
+	request := func(name string, body kmsg.Request, work func(*Machine)) *Request {
+		return &Request{Body: body, work: work,
+			Answer:  func(resp kmsg.Response) { answers <- answer{name, resp} },
+			Dropped: func() { answers <- answer{name, nil} },
+		}
+	}
+	submit := func(req *Request) {
+		t.Helper()
+		if err := r.run.Submit(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+	}
+	topic := func(name string) kmsg.Request {
+		req := kmsg.NewPtrCreateTopicsRequest()
+		req.Version, req.Topics = 7, []kmsg.CreateTopicsRequestTopic{newTopic(name, 1)}
+		return req
+	}
+	join := func() kmsg.Request {
+		req := kmsg.NewPtrJoinGroupRequest()
+		req.Version, req.Group, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis, req.ProtocolType = 2, "g", 10_000, 10_000, "consumer"
+		req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range"}}
+		return req
+	}
+	if resp, ok := r.ask(join()).(*kmsg.JoinGroupResponse); !ok || resp.ErrorCode != 0 {
+		t.Fatalf("the first member is answered by %+v", resp)
+	}
+	submit(request("join", join(), nil)) // waits for the first to join again
+
+	// All of one turn: the first holds it up until the others wait.
+	held, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	submit(request("hold", nil, func(*Machine) { once.Do(func() { close(held); <-goOn }) }))
+	<-held
+	submit(request("one", topic("one"), nil))
+	submit(request("bad", nil, func(*Machine) { panic("a fault") }))
+	submit(request("two", topic("two"), nil))
+	close(goOn)
+
+	got := map[string]kmsg.Response{}
+	for len(got) < 4 {
+		select {
+		case a := <-answers:
+			if _, twice := got[a.name]; twice {
+				t.Fatalf("%s has two answers", a.name)
+			}
+			got[a.name] = a.resp
+		case <-time.After(30 * time.Second):
+			t.Fatalf("only %v are answered", got)
+		}
+	}
+	for _, name := range []string{"one", "two"} {
+		if resp, ok := got[name].(*kmsg.CreateTopicsResponse); !ok || resp.Topics[0].ErrorCode != 0 {
+			t.Errorf("%s is answered by %+v", name, got[name])
+		}
+	}
+	for _, name := range []string{"bad", "join"} {
+		if resp, ok := got[name]; !ok || resp != nil {
+			t.Errorf("%s is answered by %+v, it should be dropped", name, resp)
+		}
+	}
+	if names := r.topics(); !names["before"] || !names["one"] || !names["two"] {
+		t.Errorf("topics are %v", names)
+	}
+	if r.drops.Load() != 0 || r.panics.Load() != 1 {
+		t.Errorf("connections were dropped %d times, %d panics were counted", r.drops.Load(), r.panics.Load())
+	}
+}
+
+// A heartbeat that waited while the broker could not get on, for longer than the
+// session, keeps the session alive.
+func TestRunnerHeartbeatsBeforeTime(t *testing.T) {
+	for range 20 { // the runner may be woken by the clock or by the request
+		r := newRunRig(t)
+		join := kmsg.NewPtrJoinGroupRequest()
+		join.Version, join.Group, join.SessionTimeoutMillis, join.RebalanceTimeoutMillis, join.ProtocolType = 2, "g", 10_000, 10_000, "consumer"
+		join.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range"}}
+		joined, ok := r.ask(join).(*kmsg.JoinGroupResponse)
+		if !ok || joined.ErrorCode != 0 {
+			t.Fatalf("the member is answered by %+v", joined)
+		}
+		assign := kmsg.NewPtrSyncGroupRequest()
+		assign.Version, assign.Group, assign.Generation, assign.MemberID = 2, "g", joined.Generation, joined.MemberID
+		if resp, ok := r.ask(assign).(*kmsg.SyncGroupResponse); !ok || resp.ErrorCode != 0 {
+			t.Fatalf("the member is answered by %+v", resp)
+		}
+		held, goOn := make(chan struct{}), make(chan struct{})
+		hold := &Request{work: func(*Machine) { close(held); <-goOn }, Dropped: func() {}}
+		if err := r.run.Submit(t.Context(), hold); err != nil {
+			t.Fatal(err)
+		}
+		<-held
+		beat := kmsg.NewPtrHeartbeatRequest()
+		beat.Version, beat.Group, beat.Generation, beat.MemberID = 2, "g", joined.Generation, joined.MemberID
+		answer := make(chan kmsg.Response, 1)
+		req := &Request{Body: beat, Answer: func(resp kmsg.Response) { answer <- resp }, Dropped: func() { answer <- nil }}
+		if err := r.run.Submit(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+		r.clock.added.Add(int64(11 * time.Second))
+		close(goOn)
+		if resp, ok := (<-answer).(*kmsg.HeartbeatResponse); !ok || resp.ErrorCode != 0 {
+			t.Fatalf("the heartbeat is answered by %+v", resp)
 		}
 	}
 }

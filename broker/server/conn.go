@@ -283,7 +283,7 @@ func (s *slot) wait(ctx context.Context) (kmsg.Response, error) {
 }
 
 func (c *conn) panicked(p any) error {
-	c.server.cfg.Metrics.panics.Inc()
+	c.server.cfg.Metrics.Panicked()
 	c.server.log.Error("a request made the broker panic; its connection ends", "client", c.host, "panic", p, "stack", string(debug.Stack()))
 	_ = c.nc.Close()
 	return errQuiet

@@ -59,6 +59,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return m
 }
 
+// Panicked counts a panic.
+func (m *Metrics) Panicked() { m.panics.Inc() }
+
 func (m *Metrics) began(key int16) {
 	if c, ok := m.started[key]; ok {
 		c.Inc()
