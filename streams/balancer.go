@@ -16,14 +16,23 @@ const protocolName = "comptoir-streams"
 // cooperative: a task that moves is given up by its owner before another gets
 // it, and all others go on meanwhile. Members keep what they own as long as the
 // load stays even.
-type balancer struct{}
+//
+// A member that was put out of its group owns nothing when it joins again, as
+// after the death of the broker that coordinated the group, when all of them are
+// out at once. It then says what it had, and gets that back unless another member
+// has it now: its local state is up to date.
+type balancer struct {
+	// lost returns what the group took from this member last, by topic, if it has
+	// been given nothing since. It is called from goroutines of franz-go.
+	lost func() map[string][]int32
+}
 
 var _ kgo.GroupBalancer = balancer{}
 
 func (balancer) ProtocolName() string { return protocolName }
 func (balancer) IsCooperative() bool  { return true }
 
-func (balancer) JoinGroupMetadata(interests []string, owned map[string][]int32, generation int32) []byte {
+func (b balancer) JoinGroupMetadata(interests []string, owned map[string][]int32, generation int32) []byte {
 	meta := kmsg.NewConsumerMemberMetadata()
 	meta.Version = 3
 	meta.Topics = interests
@@ -37,6 +46,15 @@ func (balancer) JoinGroupMetadata(interests []string, owned map[string][]int32, 
 		o := kmsg.NewConsumerMemberMetadataOwnedPartition()
 		o.Topic, o.Partitions = t, owned[t]
 		meta.OwnedPartitions = append(meta.OwnedPartitions, o)
+	}
+	if lost := b.lost(); len(owned) == 0 && len(lost) > 0 {
+		had := kmsg.NewStickyMemberMetadata()
+		for topic, ps := range lost {
+			a := kmsg.NewStickyMemberMetadataCurrentAssignment()
+			a.Topic, a.Partitions = topic, ps
+			had.CurrentAssignment = append(had.CurrentAssignment, a)
+		}
+		meta.UserData = had.AppendTo(nil)
 	}
 	return meta.AppendTo(nil)
 }
@@ -55,15 +73,15 @@ func (balancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo.Grou
 
 type assigner struct{}
 
-// Balance gives each member the tasks it owns, up to an even share, and the
-// others to whoever has least.
+// Balance gives each member the tasks it owns, up to an even share, then those
+// that it had, and the others to whoever has least.
 func (assigner) Balance(b *kgo.ConsumerBalancer, topics map[string]int32) kgo.IntoSyncAssignment {
 	var tasks int32
 	for _, n := range topics {
 		tasks = max(tasks, n)
 	}
 	members := b.Members()
-	owner := shares(tasks, ownedTasks(b, len(members)))
+	owner := shares(tasks, ownedTasks(b, len(members)), formerTasks(b, len(members)))
 	plan := b.NewPlan()
 	for topic, n := range topics {
 		for p := range n {
@@ -102,10 +120,30 @@ func ownedTasks(b *kgo.ConsumerBalancer, n int) [][]int32 {
 	return owned
 }
 
+// formerTasks returns the tasks that each member says it had. What cannot be read
+// counts for nothing: it is a wish.
+func formerTasks(b *kgo.ConsumerBalancer, n int) [][]int32 {
+	former := make([][]int32, n)
+	for i := range n {
+		_, meta := b.MemberAt(i)
+		var had kmsg.StickyMemberMetadata
+		if len(meta.UserData) == 0 || had.ReadFrom(meta.UserData) != nil {
+			continue
+		}
+		for _, a := range had.CurrentAssignment {
+			former[i] = append(former[i], a.Partitions...)
+		}
+		slices.Sort(former[i])
+		former[i] = slices.Compact(former[i])
+	}
+	return former
+}
+
 // shares returns the owner of each task: every member keeps what it owns up to
-// an even share (rounded up for as many members as the remainder allows), the
-// rest goes to the least loaded, the first of them at a tie.
-func shares(tasks int32, owned [][]int32) []int {
+// an even share (rounded up for as many members as the remainder allows), then
+// what it had before, and the rest goes to the least loaded, the first of them at
+// a tie.
+func shares(tasks int32, owned, former [][]int32) []int {
 	n := len(owned)
 	owner := make([]int, tasks)
 	for p := range owner {
@@ -113,21 +151,23 @@ func shares(tasks int32, owned [][]int32) []int {
 	}
 	load := make([]int, n)
 	least, extra := int(tasks)/n, int(tasks)%n
-	for i, ps := range owned {
-		for _, p := range ps {
-			if p >= tasks || owner[p] >= 0 {
-				continue
-			}
-			if load[i] == least {
-				if extra == 0 {
+	for _, claims := range [][][]int32{owned, former} {
+		for i, ps := range claims {
+			for _, p := range ps {
+				if p < 0 || p >= tasks || owner[p] >= 0 {
+					continue
+				}
+				if load[i] == least {
+					if extra == 0 {
+						break
+					}
+					extra--
+				} else if load[i] > least {
 					break
 				}
-				extra--
-			} else if load[i] > least {
-				break
+				owner[p] = i
+				load[i]++
 			}
-			owner[p] = i
-			load[i]++
 		}
 	}
 	for p := range owner {

@@ -15,33 +15,82 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/comptoir/comptoir/streams/state"
 )
 
 func TestShares(t *testing.T) {
 	table := []struct {
-		name  string
-		tasks int32
-		owned [][]int32
-		want  []int
+		name   string
+		tasks  int32
+		owned  [][]int32
+		former [][]int32
+		want   []int
 	}{
-		{"one member takes all", 3, [][]int32{nil}, []int{0, 0, 0}},
-		{"two new members", 4, [][]int32{nil, nil}, []int{0, 1, 0, 1}},
-		{"a member joins: the first keeps what is its share", 3, [][]int32{{0, 1, 2}, nil}, []int{0, 0, 1}},
-		{"a member has left: its tasks go to the least loaded", 4, [][]int32{{0}, {1, 3}}, []int{0, 1, 0, 1}},
-		{"more members than tasks", 1, [][]int32{nil, {0}, nil}, []int{1}},
-		{"tasks that are gone", 2, [][]int32{{0, 7, 8}, {1}}, []int{0, 1}},
-		{"claimed by two", 2, [][]int32{{0}, {0, 1}}, []int{0, 1}},
-		{"even already", 6, [][]int32{{5, 1}, {0, 2}, {3, 4}}, []int{1, 0, 1, 2, 2, 0}},
-		{"no tasks", 0, [][]int32{nil, nil}, []int{}},
+		{"one member takes all", 3, [][]int32{nil}, nil, []int{0, 0, 0}},
+		{"two new members", 4, [][]int32{nil, nil}, nil, []int{0, 1, 0, 1}},
+		{"a member joins: the first keeps what is its share", 3, [][]int32{{0, 1, 2}, nil}, nil, []int{0, 0, 1}},
+		{"a member has left: its tasks go to the least loaded", 4, [][]int32{{0}, {1, 3}}, nil, []int{0, 1, 0, 1}},
+		{"more members than tasks", 1, [][]int32{nil, {0}, nil}, nil, []int{1}},
+		{"tasks that are gone", 2, [][]int32{{0, 7, 8}, {1}}, nil, []int{0, 1}},
+		{"claimed by two", 2, [][]int32{{0}, {0, 1}}, nil, []int{0, 1}},
+		{"even already", 6, [][]int32{{5, 1}, {0, 2}, {3, 4}}, nil, []int{1, 0, 1, 2, 2, 0}},
+		{"no tasks", 0, [][]int32{nil, nil}, nil, []int{}},
+		{"all were out of the group: each gets back what it had", 4, [][]int32{nil, nil, nil}, [][]int32{{3}, {0, 2}, {1}}, []int{1, 2, 1, 0}},
+		{"what one had has another now", 3, [][]int32{{0, 1}, nil, nil}, [][]int32{nil, {1, 2}, nil}, []int{0, 1, 2}},
+		{"wishes of more than a share, and for what is not there", 4, [][]int32{nil, nil}, [][]int32{{-1, 0, 1, 2, 9}, nil}, []int{0, 0, 1, 1}},
 	}
 	for _, row := range table {
 		t.Run(row.name, func(t *testing.T) {
-			if got := shares(row.tasks, row.owned); !slices.Equal(got, row.want) {
+			if got := shares(row.tasks, row.owned, row.former); !slices.Equal(got, row.want) {
 				t.Errorf("owners %v, want %v", got, row.want)
 			}
 		})
+	}
+}
+
+// TestBalancerAfterLoss lets all members of a group join anew after they were put
+// out of it: each gets back what it had.
+func TestBalancerAfterLoss(t *testing.T) {
+	topics := map[string]int32{"a": 6, "b": 3}
+	had := []map[string][]int32{{"a": {4, 1}, "b": {1}}, {"a": {3, 5}}, {"a": {0, 2}, "b": {0, 2}}}
+	var members []kmsg.JoinGroupResponseMember
+	for i, lost := range had {
+		b := balancer{lost: func() map[string][]int32 { return lost }}
+		members = append(members, kmsg.JoinGroupResponseMember{
+			MemberID: string(rune('z' - i)), ProtocolMetadata: b.JoinGroupMetadata([]string{"a", "b"}, nil, -1),
+		})
+	}
+	b, _, err := balancer{}.MemberBalancer(members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	into, err := b.(*kgo.ConsumerBalancer).BalanceOrError(topics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range into.IntoSyncAssignment() {
+		got, err := balancer{}.ParseSyncAssignment(m.MemberAssignment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := had['z'-m.MemberID[0]]
+		for _, ps := range got {
+			slices.Sort(ps)
+		}
+		for topic := range topics {
+			ps := slices.Sorted(slices.Values(want[topic]))
+			if !slices.Equal(got[topic], ps) {
+				t.Errorf("member %s has %v of %s, had %v", m.MemberID, got[topic], topic, ps)
+			}
+		}
+	}
+	// What it owns says more than what it had.
+	owns := balancer{lost: func() map[string][]int32 { return had[0] }}.JoinGroupMetadata([]string{"a"}, had[1], 7)
+	var meta kmsg.ConsumerMemberMetadata
+	if err := meta.ReadFrom(owns); err != nil || len(meta.UserData) != 0 || len(meta.OwnedPartitions) != 1 {
+		t.Errorf("a member that owns tasks says %+v, error %v", meta, err)
 	}
 }
 
@@ -57,7 +106,7 @@ func TestSharesProperties(t *testing.T) {
 				owned[m] = append(owned[m], p)
 			}
 		}
-		owner := shares(tasks, owned)
+		owner := shares(tasks, owned, nil)
 		load := make([]int, n)
 		for p, m := range owner {
 			if m < 0 || m >= n {
@@ -85,7 +134,7 @@ func TestSharesProperties(t *testing.T) {
 		for p, m := range owner {
 			next[m] = append(next[m], int32(p))
 		}
-		if again := shares(tasks, next); !slices.Equal(again, owner) {
+		if again := shares(tasks, next, nil); !slices.Equal(again, owner) {
 			t.Fatalf("owners change from %v to %v without a reason", owner, again)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -71,6 +72,8 @@ type worker struct {
 
 	background sync.WaitGroup // whatever else runs; it has clients of ours in use
 	takenOver  chan struct{}  // holds at most one: see endVanished
+
+	lost atomic.Pointer[map[string][]int32] // see balancer
 }
 
 // event is a change of assignment, from the group client's goroutine.
@@ -128,6 +131,11 @@ func (w *worker) join() error {
 	on := func(kind string, wait bool) func(context.Context, *kgo.Client, map[string][]int32) {
 		return func(_ context.Context, cl *kgo.Client, ps map[string][]int32) {
 			w.metrics.rebalances.WithLabelValues(w.top.app, kind).Inc()
+			if kind == "lost" {
+				w.lost.Store(&ps)
+			} else {
+				w.lost.Store(&map[string][]int32{})
+			}
 			id, _ := cl.GroupMetadata()
 			e := event{kind: kind, partitions: ps, member: id, done: make(chan struct{})}
 			w.post(e)
@@ -140,11 +148,12 @@ func (w *worker) join() error {
 			}
 		}
 	}
+	w.lost.Store(&map[string][]int32{})
 	var err error
 	w.group, err = w.cfg.Kafka.New(
 		kgo.ConsumerGroup(w.top.app),
 		kgo.ConsumeTopics(topics...),
-		kgo.Balancers(balancer{}),
+		kgo.Balancers(balancer{lost: func() map[string][]int32 { return *w.lost.Load() }}),
 		kgo.InstanceID(w.instance()),
 		kgo.DisableAutoCommit(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
