@@ -248,6 +248,9 @@ func (f *fleet) keepLogs() {
 			f.t.Log(err)
 			return
 		}
+	} else if err := os.MkdirAll(dir, 0o755); err != nil {
+		f.t.Log(err)
+		return
 	}
 	for i, in := range f.members {
 		if in.Process == nil {
