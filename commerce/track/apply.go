@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -23,6 +24,61 @@ type chunk struct {
 	// Where the chunk's levels and products of said end; they begin where those of
 	// the chunk before end.
 	levels, products int
+}
+
+// returned drops what the batch has of a partition that was lost since and is
+// ours again: it is read again from where the database is.
+func (b *batch) returned(tp orderdb.Partition, p *openPartition) {
+	for _, c := range slices.Backward(b.chunks) {
+		if c.tp != tp {
+			continue
+		}
+		if c.p != p {
+			b.drop(tp)
+		}
+		return
+	}
+}
+
+// drop takes a partition out of the batch.
+func (b *batch) drop(tp orderdb.Partition) {
+	said, kept := b.said, b.chunks[:0:0]
+	b.only(&said, func(c *chunk) bool { return c.tp != tp })
+	var levels, products, l, p int
+	for _, c := range b.chunks {
+		ownLevels, ownProducts := c.levels-l, c.products-p
+		l, p = c.levels, c.products
+		if c.tp == tp {
+			continue
+		}
+		levels, products = levels+ownLevels, products+ownProducts
+		c.levels, c.products = levels, products
+		kept = append(kept, c)
+	}
+	b.said, b.chunks, b.joined = said, kept, nil
+}
+
+// only makes said what the batch has of some chunks: of a partition all or none.
+func (b *batch) only(said *orderdb.Batch, of func(*chunk) bool) {
+	said.Orders, said.Levels, said.Products = nil, nil, nil
+	kept := make(map[orderdb.Partition]bool)
+	var l, p int
+	for i := range b.chunks {
+		c := &b.chunks[i]
+		if of(c) {
+			kept[c.tp] = true
+			said.Levels = append(said.Levels, b.said.Levels[l:c.levels]...)
+			said.Products = append(said.Products, b.said.Products[p:c.products]...)
+		}
+		l, p = c.levels, c.products
+	}
+	for _, c := range b.said.Orders {
+		if c, left := without(c, func(e orderdb.Entry) bool {
+			return kept[orderdb.Partition{Topic: e.Topic, Partition: e.Partition}]
+		}); left {
+			said.Orders = append(said.Orders, c)
+		}
+	}
 }
 
 // empty says that there are only markers, which the database need not know.
@@ -70,6 +126,8 @@ func (s *session) index(b *batch, fetches kgo.Fetches) (_ *batch, back *lapse) {
 		if b == nil {
 			b = &batch{}
 			b.said.Orders = make([]orderdb.OrderChange, 0, fetches.NumRecords())
+		} else {
+			b.returned(c.tp, c.p)
 		}
 		skipped := 0
 		records := 0
@@ -229,24 +287,7 @@ func (s *session) current(b *batch) orderdb.Batch {
 	if all {
 		return said
 	}
-	said.Orders, said.Levels, said.Products = nil, nil, nil
-	for _, c := range b.said.Orders {
-		if c, left := without(c, func(e orderdb.Entry) bool {
-			_, ours := said.To[orderdb.Partition{Topic: e.Topic, Partition: e.Partition}]
-			return ours
-		}); left {
-			said.Orders = append(said.Orders, c)
-		}
-	}
-	var l, p int
-	for i := range b.chunks {
-		c := &b.chunks[i]
-		if s.open[c.tp] == c.p {
-			said.Levels = append(said.Levels, b.said.Levels[l:c.levels]...)
-			said.Products = append(said.Products, b.said.Products[p:c.products]...)
-		}
-		l, p = c.levels, c.products
-	}
+	b.only(&said, func(c *chunk) bool { return s.open[c.tp] == c.p })
 	return said
 }
 

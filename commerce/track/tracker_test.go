@@ -195,6 +195,52 @@ func TestRevokedIsDropped(t *testing.T) {
 	}
 }
 
+// TestReturnedIsReadAgain loses a partition while a batch gathers, and gets it
+// back: what was read before comes again, and counts once.
+func TestReturnedIsReadAgain(t *testing.T) {
+	stays, returns := orderdb.Partition{Topic: event.TopicAccepted}, orderdb.Partition{Topic: event.TopicMovements}
+	s := &session{t: &Tracker{metrics: newMetrics(nil)}, open: map[orderdb.Partition]*openPartition{stays: {}, returns: {}}}
+	read := func(b *batch, p orderdb.Partition, from, to int64) *batch {
+		t.Helper()
+		part := kgo.FetchPartition{Partition: p.Partition, LastStableOffset: to, HighWatermark: to}
+		for at := from; at < to; at++ {
+			r := record(p.Topic, p.Partition, fmt.Sprint(at))
+			r.Offset = at
+			part.Records = append(part.Records, r)
+		}
+		b, back := s.index(b, kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: p.Topic, Partitions: []kgo.FetchPartition{part}}}}})
+		if back != nil {
+			t.Fatalf("went back: %v", back)
+		}
+		return b
+	}
+	b := read(nil, returns, 0, 2)
+	b = read(b, stays, 0, 2) // joins
+	b = read(b, returns, 2, 3)
+	s.revoked(t.Context(), nil, map[string][]int32{returns.Topic: {returns.Partition}})
+	s.open[returns] = &openPartition{}
+	b = read(b, returns, 0, 3)
+	b = read(b, returns, 3, 4)
+	got := s.current(b)
+	if got.To[returns].Next != 4 || got.From[returns].Next != 0 || got.To[stays].Next != 2 {
+		t.Errorf("positions from %v to %v", got.From, got.To)
+	}
+	seen := map[string]int{}
+	for _, o := range got.Orders {
+		for _, e := range append([]orderdb.Entry{o.Entry}, o.More...) {
+			seen[fmt.Sprintf("%s %d of %s", e.Topic, e.Offset, o.ID)]++
+		}
+	}
+	for what, n := range seen {
+		if n != 1 {
+			t.Errorf("%s is there %d times", what, n)
+		}
+	}
+	if len(seen) != 6 || len(got.Levels) != 4 {
+		t.Errorf("%d records and %d levels, want 6 and 4: %v", len(seen), len(got.Levels), seen)
+	}
+}
+
 func (c *cluster) topicID(topic string) [16]byte {
 	c.tb.Helper()
 	d, err := c.adm.ListTopics(context.Background(), topic)
