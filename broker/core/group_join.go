@@ -202,9 +202,11 @@ func (m *Machine) awaitJoin(g *group, mb *member, r *Request) {
 	g.waiting++
 }
 
-// answerJoin answers the JoinGroup that a member waits with.
+// answerJoin answers the JoinGroup that a member waits with, when what it says of
+// a generation is on the disk: it must not come a second time.
 func (m *Machine) answerJoin(g *group, mb *member, resp *kmsg.JoinGroupResponse) {
-	m.answerParked(mb.join, resp)
+	m.unpark(mb.join)
+	m.durable(mb.join, resp)
 	mb.join = nil
 	g.waiting--
 }

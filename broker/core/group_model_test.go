@@ -37,8 +37,8 @@ func TestGroupModel(t *testing.T) {
 
 // oracle is what must be true of a group, from all that was answered.
 //
-//   - Generations only rise, and all members of one are told the same leader and
-//     protocol.
+//   - Generations only rise, restarts or not, and all members of one are told the
+//     same leader and protocol.
 //   - A member's share in a generation is the one that its leader gave it.
 //   - Nothing is accepted from a former self, from one that left, from before a
 //     restart, or from an old generation.
@@ -46,7 +46,8 @@ func TestGroupModel(t *testing.T) {
 //     all get shares (see calm).
 //   - Offsets are those that were last acknowledged, restarts or not.
 type oracle struct {
-	newest      int32 // generation since the last start
+	newest      int32 // generation, 0 if there was none since the group was deleted
+	before      int32 // the newest before the last start
 	generations map[int32]*oracleGeneration
 	out         map[string]bool // ids that nothing may be accepted from
 	ids         map[string]bool // ids that members had since the last start
@@ -133,7 +134,7 @@ func (m *groupModel) forget() {
 		m.oracle.out = map[string]bool{}
 		m.spoken = nil
 	}
-	m.oracle.newest, m.oracle.generations, m.oracle.ids = 0, map[int32]*oracleGeneration{}, map[string]bool{}
+	m.oracle.before, m.oracle.generations, m.oracle.ids = m.oracle.newest, map[int32]*oracleGeneration{}, map[string]bool{}
 }
 
 func (m *groupModel) run(steps int) {
@@ -274,6 +275,9 @@ func (m *groupModel) told(id string, instance *string, resp *kmsg.JoinGroupRespo
 		m.oracle.generations[resp.Generation] = g
 	}
 	g.told[id] = true
+	if resp.Generation <= m.oracle.before {
+		m.t.Fatalf("generation %d comes after %d", resp.Generation, m.oracle.before)
+	}
 	m.oracle.newest = max(m.oracle.newest, resp.Generation)
 	if g.protocol != *resp.Protocol {
 		m.t.Fatalf("generation %d has protocols %q and %q", resp.Generation, g.protocol, *resp.Protocol)
@@ -490,7 +494,8 @@ func (m *groupModel) simple() {
 	}
 	if ok {
 		clear(m.oracle.offsets)
-		m.forget() // generations begin anew
+		m.oracle.newest = 0 // generations begin anew
+		m.forget()
 	}
 }
 

@@ -109,6 +109,7 @@ func (m *Machine) finishJoin(g *group) {
 		return
 	}
 	g.generation++
+	m.saveGeneration(g)
 	if len(g.members) == 0 {
 		g.state, g.protocol = groupEmpty, ""
 		m.log.Info("group is empty", "group", g.name, "generation", g.generation)
@@ -188,7 +189,8 @@ func (m *Machine) shareOut(g *group, assignments []kmsg.SyncGroupRequestGroupAss
 		m.assign(mb, shares[mb.id])
 		if mb.sync != nil {
 			m.keepAlive(g, mb, mb.session)
-			m.answerParked(mb.sync, shareFor(g, mb, mb.sync.Body.(*kmsg.SyncGroupRequest)))
+			m.unpark(mb.sync)
+			m.relaxed(mb.sync, shareFor(g, mb, mb.sync.Body.(*kmsg.SyncGroupRequest)))
 			mb.sync = nil
 		}
 	}

@@ -82,7 +82,8 @@ func refusedSync(req *kmsg.SyncGroupRequest, err *kerr.Error) *kmsg.SyncGroupRes
 // refuseSync answers the SyncGroup that a member waits with, if it does.
 func (m *Machine) refuseSync(mb *member, err *kerr.Error) {
 	if mb.sync != nil {
-		m.answerParked(mb.sync, refusedSync(mb.sync.Body.(*kmsg.SyncGroupRequest), err))
+		m.unpark(mb.sync)
+		m.relaxed(mb.sync, refusedSync(mb.sync.Body.(*kmsg.SyncGroupRequest), err))
 		mb.sync = nil
 	}
 }

@@ -48,6 +48,40 @@ func TestGroupGeneration(t *testing.T) {
 	}
 }
 
+// TestGroupGenerationsOnlyRise: who missed a generation by a restart, and claims
+// what it had in an older one, must not look newer than those who came since.
+func TestGroupGenerationsOnlyRise(t *testing.T) {
+	g := newGroupRig(t)
+	ids, generation := g.stable(2)
+	g.commit(commitRequest(ids[0], generation, "t", 0, 1), nil)
+	for range 3 {
+		g.load()
+		_, next := g.stable(1)
+		if next <= generation {
+			t.Fatalf("generation %d comes after %d", next, generation)
+		}
+		generation = next
+	}
+	// That the last member left is a generation too.
+	g.pass(time.Hour)
+	if g.state() != "Empty" {
+		t.Fatalf("group is %s", g.state())
+	}
+	g.load()
+	if _, next := g.stable(1); next <= generation+1 {
+		t.Fatalf("generation %d comes after the empty one after %d", next, generation)
+	}
+	// One that is deleted begins anew.
+	g.pass(time.Hour)
+	del := kmsg.NewPtrDeleteGroupsRequest()
+	del.Groups = []string{"g"}
+	wantCode(t, "DeleteGroups", g.send(del).resp.(*kmsg.DeleteGroupsResponse).Groups[0].ErrorCode, nil)
+	g.load()
+	if _, next := g.stable(1); next != 1 {
+		t.Fatalf("the first generation of a group made anew is %d", next)
+	}
+}
+
 func TestGroupMembersThatAreGone(t *testing.T) {
 	tests := []struct {
 		name string

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/comptoir/comptoir/broker/store"
+	"github.com/comptoir/comptoir/internal/wire"
 )
 
 // What groups may take. Kafka bounds neither; here all of them share one
@@ -34,8 +36,10 @@ const (
 )
 
 // groups are the consumer groups and their offsets. Members live in memory
-// only: a restart ends their sessions, and they join anew. Offsets are kept,
-// and never expire.
+// only: a restart ends their sessions, and they join anew. Offsets are kept, and
+// never expire. So is the number of the last generation: members say in which
+// one they were given what they hold, and the leader of the next believes the
+// highest.
 type groups struct {
 	byName map[string]*group
 	bytes  int // what they take, see maxGroupBytes
@@ -91,9 +95,17 @@ func (m *Machine) loadGroups(s State) error {
 		}
 	}
 	return s.Scan([]byte{keyGroup}, func(key, value []byte) error {
-		name, id, err := parseOffsetKey(key)
+		name, id, offset, err := parseGroupKey(key)
 		if err != nil {
 			return err
+		}
+		if !offset {
+			generation, err := decodeGeneration(value)
+			if err != nil {
+				return fmt.Errorf("group %q: %w", name, err)
+			}
+			m.group(name).generation = generation
+			return nil
 		}
 		o, err := decodeOffset(value)
 		if err != nil {
@@ -147,13 +159,36 @@ func (m *Machine) lingerGroup(g *group) {
 	}
 	g.linger = m.timers.set(m.now.Add(groupLinger), func() {
 		g.linger = nil
+		if m.readOnly != nil {
+			m.lingerGroup(g)
+			return
+		}
 		if g.state == groupEmpty && len(g.named) == 0 && len(g.offsets) == 0 && !m.groupPending(g.name) {
 			m.forgetGroup(g)
 		}
 	})
 }
 
-// forgetGroup takes a group that has no members out of memory.
+// saveGeneration keeps the number of a group's generation. While nothing can be
+// written groups go on without: nothing that would be done twice could be
+// committed either.
+func (m *Machine) saveGeneration(g *group) {
+	if m.readOnly == nil {
+		m.turn.Commit.Set(groupKey(g.name), appendGeneration(nil, g.generation))
+	}
+}
+
+func appendGeneration(b []byte, generation int32) []byte {
+	return binary.AppendUvarint(append(b, stateVersion), uint64(generation))
+}
+
+func decodeGeneration(value []byte) (int32, error) {
+	d := wire.Decode("a group's generation", value).Version(stateVersion)
+	generation := int32(d.Uvarint(math.MaxInt32))
+	return generation, d.End()
+}
+
+// forgetGroup ends the life of a group that has neither members nor offsets.
 func (m *Machine) forgetGroup(g *group) {
 	for _, t := range g.named {
 		m.timers.stop(t)
@@ -164,26 +199,35 @@ func (m *Machine) forgetGroup(g *group) {
 	}
 	m.groups.bytes -= groupOverhead + len(g.name)
 	delete(m.groups.byName, g.name)
+	m.turn.Commit.Delete(groupKey(g.name))
 }
 
-// A group's keys are keyGroup, the length of its name in two bytes, the name,
-// and the number of a partition.
+// A group's keys are keyGroup, the length of its name in two bytes, the name, and
+// for an offset the number of its partition.
 
 func offsetKey(group string, p store.Partition) []byte {
-	return binary.BigEndian.AppendUint64(groupPrefix(group), uint64(p))
+	return binary.BigEndian.AppendUint64(groupKey(group), uint64(p))
 }
 
-func groupPrefix(group string) []byte {
+func groupKey(group string) []byte {
 	key := make([]byte, 0, 3+len(group)+8)
 	key = append(key, keyGroup)
 	key = binary.BigEndian.AppendUint16(key, uint16(len(group)))
 	return append(key, group...)
 }
 
-func parseOffsetKey(key []byte) (group string, p store.Partition, err error) {
-	if len(key) < 3 || len(key) != 3+int(binary.BigEndian.Uint16(key[1:]))+8 {
-		return "", 0, fmt.Errorf("key %q is not a group's offset", key)
+// parseGroupKey reads a key of either kind; p is only of use for an offset.
+func parseGroupKey(key []byte) (group string, p store.Partition, offset bool, err error) {
+	bad := fmt.Errorf("key %q is not a group's", key)
+	if len(key) < 3 {
+		return "", 0, false, bad
 	}
-	name, id := key[3:len(key)-8], key[len(key)-8:]
-	return string(name), store.Partition(binary.BigEndian.Uint64(id)), nil
+	end := 3 + int(binary.BigEndian.Uint16(key[1:]))
+	switch len(key) {
+	case end:
+		return string(key[3:]), 0, false, nil
+	case end + 8:
+		return string(key[3:end]), store.Partition(binary.BigEndian.Uint64(key[end:])), true, nil
+	}
+	return "", 0, false, bad
 }

@@ -15,7 +15,7 @@ const (
 	keyProducer    = 's' // partition, producer id: sequences and open transaction
 	keyAborted     = 'a' // partition, last offset, producer id: first offset
 	keyTransaction = 'x' // transactional id
-	keyGroup       = 'g' // group, then what is kept of it (see groups.go)
+	keyGroup       = 'g' // group: its generation; group, partition: its offset
 )
 
 // stateVersion is the first byte of every value.

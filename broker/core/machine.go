@@ -283,15 +283,13 @@ func (m *Machine) relaxed(r *Request, resp kmsg.Response) {
 	m.turn.Relaxed = append(m.turn.Relaxed, func() { r.Answer(resp) })
 }
 
-// park keeps a request for a later turn, in which answerParked answers it.
+// park keeps a request for a later turn, in which it is unparked and answered.
 func (m *Machine) park(r *Request) { m.parked[r] = struct{}{} }
 
-// answerParked answers a request that was kept, when the turn is written.
-func (m *Machine) answerParked(r *Request, resp kmsg.Response) {
-	m.turn.Relaxed = append(m.turn.Relaxed, func() {
-		delete(m.parked, r)
-		r.Answer(resp)
-	})
+// unpark is for a request that this turn answers: it is kept until the turn is
+// written.
+func (m *Machine) unpark(r *Request) {
+	m.turn.Relaxed = append(m.turn.Relaxed, func() { delete(m.parked, r) })
 }
 
 // abandon drops the requests that are kept, for a machine that will not go on,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -258,6 +259,11 @@ func TestGroupsAfterRestart(t *testing.T) {
 		t.Fatalf("offset is %d in a topic made anew", n)
 	}
 	g.load()
+	if n := len(g.m.groups.byName); n != 1 {
+		t.Fatalf("%d groups are back, want the one that had members", n)
+	}
+	g.pass(groupLinger)
+	g.load()
 	if n := len(g.m.groups.byName); n != 0 {
 		t.Fatalf("%d groups are back, want none", n)
 	}
@@ -277,6 +283,10 @@ func TestGroupsReadOnly(t *testing.T) {
 	if turn := g.m.Take(); !turn.Commit.Empty() {
 		t.Fatal("a group's generation is written")
 	}
+	g.pass(time.Hour)
+	if turn := g.m.Take(); !turn.Commit.Empty() {
+		t.Fatal("that a group is gone is written")
+	}
 }
 
 func FuzzGroupOffset(f *testing.F) {
@@ -289,9 +299,18 @@ func FuzzGroupOffset(f *testing.F) {
 				t.Fatalf("%+v reads back as %+v: %v", o, again, err)
 			}
 		}
-		if group, p, err := parseOffsetKey(key); err == nil && len(key) > 0 && key[0] == keyGroup {
-			if string(offsetKey(group, p)) != string(key) {
-				t.Fatalf("key %q is group %q, partition %d", key, group, p)
+		if group, p, ofPartition, err := parseGroupKey(key); err == nil && len(key) > 0 && key[0] == keyGroup {
+			again := groupKey(group)
+			if ofPartition {
+				again = offsetKey(group, p)
+			}
+			if string(again) != string(key) {
+				t.Fatalf("key %q is group %q, partition %d: %v", key, group, p, ofPartition)
+			}
+		}
+		if n, err := decodeGeneration(value); err == nil {
+			if again, err := decodeGeneration(appendGeneration(nil, n)); err != nil || again != n {
+				t.Fatalf("generation %d reads back as %d: %v", n, again, err)
 			}
 		}
 	})
