@@ -83,7 +83,7 @@ func (m *Machine) describePartitions(name string, from int32, left *int) (rt kms
 		return unknownPartitions(name, err), -1
 	}
 	rt = kmsg.NewDescribeTopicPartitionsResponseTopic()
-	rt.Topic, rt.TopicID, rt.AuthorizedOperations = &t.name, t.id, topicOperations
+	rt.Topic, rt.TopicID, rt.IsInternal, rt.AuthorizedOperations = &t.name, t.id, internal(t.name), topicOperations
 	for _, p := range t.partitions[min(int(from), len(t.partitions)):] {
 		if *left == 0 {
 			return rt, p.index

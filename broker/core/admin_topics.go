@@ -61,11 +61,11 @@ func (m *Machine) createTopic(req *kmsg.CreateTopicsRequest, t kmsg.CreateTopics
 
 // newTopic checks what is asked of a topic that is to be created.
 func (m *Machine) newTopic(t kmsg.CreateTopicsRequestTopic) (n int32, config map[string]string, why *refusal) {
-	if err := checkTopicName(t.Topic); err != nil {
-		return 0, nil, refused(kerr.InvalidTopicException, "%s", err)
-	}
 	if m.topics.byName[t.Topic] != nil {
 		return 0, nil, refused(kerr.TopicAlreadyExists, "topic %q exists already", t.Topic)
+	}
+	if err := checkTopicName(t.Topic); err != nil {
+		return 0, nil, refused(kerr.InvalidTopicException, "%s", err)
 	}
 	if other := m.topics.byMetric[metricName(t.Topic)]; other != nil {
 		return 0, nil, refused(kerr.InvalidTopicException, "topic %q differs from topic %q by dots and underscores alone", t.Topic, other.name)
@@ -185,8 +185,12 @@ func (m *Machine) deleteTopics(r *Request, req *kmsg.DeleteTopicsRequest) {
 		rt := kmsg.NewDeleteTopicsResponseTopic()
 		rt.Topic, rt.TopicID = a.Topic, a.TopicID
 		t, why := m.toDelete(a)
-		if why == nil && times[t] > 1 {
+		switch {
+		case why != nil:
+		case times[t] > 1:
 			why = refused(kerr.InvalidRequest, "topic %q stands in the request %d times", t.name, times[t])
+		case internal(t.name):
+			why = refused(kerr.PolicyViolation, "topic %q is the broker's own", t.name)
 		}
 		if why == nil {
 			rt.Topic, rt.TopicID = &t.name, t.id

@@ -22,7 +22,12 @@ func (m *Machine) findCoordinator(r *Request, req *kmsg.FindCoordinatorRequest) 
 	resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
 	answer := kmsg.NewFindCoordinatorResponseCoordinator()
 	answer.NodeID, answer.Host, answer.Port = nodeID, m.cfg.Host, m.cfg.Port
-	if req.CoordinatorType != 0 && req.CoordinatorType != 1 {
+	switch req.CoordinatorType {
+	case 0:
+		m.createInternal(offsetsTopic)
+	case 1:
+		m.createInternal(transactionsTopic)
+	default:
 		answer.NodeID, answer.Host, answer.Port = -1, "", -1
 		answer.ErrorCode = kerr.InvalidRequest.Code
 		answer.ErrorMessage = text("only groups and transactional ids have a coordinator")

@@ -99,7 +99,7 @@ func (m *Machine) metadataTopic(req *kmsg.MetadataRequest, rt kmsg.MetadataReque
 
 func (m *Machine) describe(t *topic) kmsg.MetadataResponseTopic {
 	resp := kmsg.NewMetadataResponseTopic()
-	resp.Topic, resp.TopicID = &t.name, t.id
+	resp.Topic, resp.TopicID, resp.IsInternal = &t.name, t.id, internal(t.name)
 	resp.Partitions = make([]kmsg.MetadataResponseTopicPartition, len(t.partitions))
 	for i, p := range t.partitions {
 		rp := kmsg.NewMetadataResponseTopicPartition()

@@ -83,6 +83,9 @@ func (m *Machine) producePartition(req *kmsg.ProduceRequest, t *kmsg.ProduceRequ
 	if missing != nil {
 		return nil, false, Refusal{Err: missing}
 	}
+	if internal(p.topic.name) {
+		return nil, false, Refusal{kerr.InvalidTopicException, fmt.Sprintf("topic %q is the broker's own", p.topic.name)}
+	}
 	set := &p.topic.settings
 	h, refused := m.acceptBatch(req, set, rp.Records)
 	if refused.Err != nil {

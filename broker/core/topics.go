@@ -54,12 +54,6 @@ type topic struct {
 
 func metricName(name string) string { return strings.ReplaceAll(name, ".", "_") }
 
-// internal says whether Kafka keeps state of its own under this name. This
-// broker keeps it elsewhere, and lets nobody have the names.
-func internal(name string) bool {
-	return name == "__consumer_offsets" || name == "__transaction_state"
-}
-
 var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
 
 // checkTopicName says why a name is refused.

@@ -97,6 +97,9 @@ func (m *Machine) addPartitions(x kmsg.AddPartitionsToTxnRequestTransaction) []*
 	for _, t := range x.Topics {
 		for _, index := range t.Partitions {
 			p, err := m.partition(t.Topic, index)
+			if err == nil && internal(t.Topic) {
+				err = kerr.TopicAuthorizationFailed
+			}
 			unknown = unknown || err != nil
 			found, errs = append(found, p), append(errs, err)
 		}
