@@ -77,7 +77,7 @@ func (m *Machine) describePartitions(name string, from int32, left *int) (rt kms
 	t := m.topics.byName[name]
 	if t == nil {
 		err := kerr.UnknownTopicOrPartition
-		if !internal(name) && checkTopicName(name) != nil {
+		if checkTopicName(name) != nil {
 			err = kerr.InvalidTopicException
 		}
 		return unknownPartitions(name, err), -1

@@ -67,6 +67,9 @@ func (m *Machine) newTopic(t kmsg.CreateTopicsRequestTopic) (n int32, config map
 	if err := checkTopicName(t.Topic); err != nil {
 		return 0, nil, refused(kerr.InvalidTopicException, "%s", err)
 	}
+	if internal(t.Topic) {
+		return 0, nil, refused(kerr.InvalidTopicException, "topic %q is the broker's own", t.Topic)
+	}
 	if other := m.topics.byMetric[metricName(t.Topic)]; other != nil {
 		return 0, nil, refused(kerr.InvalidTopicException, "topic %q differs from topic %q by dots and underscores alone", t.Topic, other.name)
 	}

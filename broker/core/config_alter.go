@@ -77,6 +77,11 @@ func (m *Machine) alter(of resource, times map[resource]int, validateOnly bool, 
 				return why
 			}
 		}
+		// Nothing is set: to take something back, as kafka-reassign-partitions does
+		// with its limits, changes nothing.
+		if config, why := change(map[string]string{}); why == nil && len(config) == 0 {
+			return nil
+		}
 		return refused(kerr.InvalidRequest, "the broker's configuration cannot be changed while it runs")
 	default:
 		return refused(kerr.InvalidRequest, "only topics have a configuration that can be changed")

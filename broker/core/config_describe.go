@@ -152,7 +152,7 @@ func (m *Machine) configured(name string) (*topic, *refusal) {
 	if t := m.topics.byName[name]; t != nil {
 		return t, nil
 	}
-	if err := checkTopicName(name); err != nil && !internal(name) {
+	if err := checkTopicName(name); err != nil {
 		return nil, refused(kerr.InvalidTopicException, "%s", err)
 	}
 	return nil, refused(kerr.UnknownTopicOrPartition, "there is no topic %q", name)

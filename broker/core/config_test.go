@@ -51,6 +51,8 @@ func TestIncrementalAlterConfigs(t *testing.T) {
 		"bad topic":         {ofTopic, "bad name", []change{{optRetain, set, "1"}}, kerr.InvalidTopicException, nil},
 		"every topic":       {ofTopic, "", []change{{optRetain, set, "1"}}, kerr.InvalidRequest, nil},
 		"broker":            {ofBroker, "0", []change{{"log.retention.ms", set, "1"}}, kerr.InvalidRequest, nil},
+		"broker, nothing":   {ofBroker, "0", []change{{"leader.replication.throttled.rate", del, null}}, nil, nil},
+		"broker, null":      {ofBroker, "0", []change{{"log.retention.ms", set, null}}, kerr.InvalidRequest, nil},
 		"every broker":      {ofBroker, "", []change{{"log.retention.ms", set, "1"}}, kerr.InvalidRequest, nil},
 		"other broker":      {ofBroker, "7", []change{{"log.retention.ms", set, "1"}}, kerr.InvalidRequest, nil},
 		"group":             {kmsg.ConfigResourceTypeGroupConfig, "g", nil, kerr.InvalidRequest, nil},

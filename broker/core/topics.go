@@ -65,8 +65,6 @@ func checkTopicName(name string) error {
 		return fmt.Errorf("topic name has %d characters, the limit is %d", len(name), maxTopicName)
 	case !topicName.MatchString(name):
 		return fmt.Errorf("topic name %q: only letters, digits, '.', '_' and '-' are allowed", name)
-	case internal(name):
-		return fmt.Errorf("topic name %q is Kafka's own", name)
 	}
 	return nil
 }

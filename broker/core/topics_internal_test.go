@@ -54,6 +54,11 @@ func TestInternalTopics(t *testing.T) {
 			if v, ok := r.view.Topic(name); !ok || !v.Compact || len(v.Partitions) != 1 {
 				t.Errorf("readers see %+v", v)
 			}
+			producers := kmsg.NewPtrDescribeProducersRequest()
+			producers.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: name, Partitions: []int32{0}}}
+			if got := do[*kmsg.DescribeProducersResponse](r, producers).Topics[0].Partitions[0]; got.ErrorCode != 0 || len(got.ActiveProducers) != 0 {
+				t.Errorf("producers: %+v", got)
+			}
 			r.topic("plain", 1)
 			if got := do[*kmsg.MetadataResponse](r, metadataRequest(false, "plain")).Topics[0]; got.IsInternal {
 				t.Error("any topic is internal")
