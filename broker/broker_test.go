@@ -84,6 +84,24 @@ func TestProduceAndConsumeOverBothWays(t *testing.T) {
 	}
 }
 
+func TestMembersAreShownWithTheirAddress(t *testing.T) {
+	b := openTest(t, Config{})
+	cl := client(t, b)
+	produce(t, cl, "read", "value")
+	member := client(t, b, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("read"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if fs := member.PollRecords(testContext(t), 1); fs.Err() != nil {
+		t.Fatal(fs.Err())
+	}
+	groups, err := kadm.NewClient(cl).DescribeGroups(testContext(t), "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	members := groups["g"].Members
+	if len(members) != 1 || members[0].ClientHost != "/127.0.0.1" {
+		t.Errorf("members %+v, want one at /127.0.0.1, as Apache Kafka writes it", members)
+	}
+}
+
 func TestReopenKeepsRecordsOffsetsAndClusterID(t *testing.T) {
 	dir := t.TempDir()
 	ctx := testContext(t)

@@ -196,5 +196,5 @@ func hostOf(nc net.Conn) string {
 	if err != nil {
 		return nc.RemoteAddr().String()
 	}
-	return "/" + host // as Apache Kafka shows it
+	return host
 }
