@@ -65,7 +65,7 @@ var imports = map[string][]string{
 
 // testImports are what tests may import beyond their package's own row: helpers
 // made for tests, and the broker as a server to test against.
-var testImports = []string{"broker", "internal/testbed", "internal/trace", "internal/trace/tracetest", "internal/wire/wiretest", "streams/streamstest", "test/testenv"}
+var testImports = []string{"broker", "internal/testbed", "internal/trace", "internal/trace/tracetest", "internal/wire/wiretest", "streams/streamstest", "test/broker/wire", "test/testenv"}
 
 // onlyStandard packages import nothing from other modules.
 var onlyStandard = []string{"commerce/event"}

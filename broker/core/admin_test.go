@@ -157,6 +157,9 @@ func TestCreateTopics(t *testing.T) {
 				if want := test.want == nil && !validateOnly; (made != nil) != want {
 					t.Errorf("validate only %v: topic made: %v", validateOnly, made != nil)
 				}
+				if (got.TopicID != [16]byte{}) != (test.want == nil) {
+					t.Errorf("validate only %v: id %x", validateOnly, got.TopicID)
+				}
 				if test.want == nil && got.ReplicationFactor != 1 {
 					t.Errorf("%d replicas", got.ReplicationFactor)
 				}

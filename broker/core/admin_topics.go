@@ -53,7 +53,9 @@ func (m *Machine) createTopic(req *kmsg.CreateTopicsRequest, t kmsg.CreateTopics
 	resp := kmsg.NewCreateTopicsResponseTopic()
 	resp.Topic, resp.NumPartitions, resp.ReplicationFactor = t.Topic, n, 1
 	resp.Configs = m.createdConfig(config)
-	if !req.ValidateOnly {
+	if req.ValidateOnly {
+		resp.TopicID = newID() // one that it might get
+	} else {
 		resp.TopicID = m.create(t.Topic, n, config).id
 	}
 	return resp

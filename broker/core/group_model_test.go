@@ -317,6 +317,7 @@ func (m *groupModel) sendSync(a *actor) {
 func (m *groupModel) askShare(s spoken, shares map[string]string) *call {
 	req := kmsg.NewPtrSyncGroupRequest()
 	req.Version, req.Group, req.MemberID, req.InstanceID, req.Generation = 5, "g", s.id, s.instance, s.generation
+	req.ProtocolType, req.Protocol = m.protocol()
 	for to, share := range shares {
 		a := kmsg.NewSyncGroupRequestGroupAssignment()
 		a.MemberID, a.MemberAssignment = to, []byte(share)

@@ -164,9 +164,19 @@ func (g *groupRig) joined(c *call, want *kerr.Error) *kmsg.JoinGroupResponse {
 	return resp
 }
 
+// protocol is the group's, as members tell it that share out or ask for their share.
+func (g *groupRig) protocol() (kind, name *string) {
+	k, n := "consumer", ""
+	if gr := g.m.groups.byName["g"]; gr != nil {
+		n = gr.protocol
+	}
+	return &k, &n
+}
+
 func (g *groupRig) sync(id string, generation int32, shares map[string]string) *call {
 	req := kmsg.NewPtrSyncGroupRequest()
 	req.Version, req.Group, req.MemberID, req.Generation = 5, "g", id, generation
+	req.ProtocolType, req.Protocol = g.protocol()
 	for to, share := range shares {
 		a := kmsg.NewSyncGroupRequestGroupAssignment()
 		a.MemberID, a.MemberAssignment = to, []byte(share)

@@ -42,6 +42,9 @@ func (m *Machine) checkSync(req *kmsg.SyncGroupRequest) (*group, *member, *kerr.
 	if req.Group == "" {
 		return nil, nil, kerr.InvalidGroupID
 	}
+	if req.Version >= 5 && (req.ProtocolType == nil || req.Protocol == nil) {
+		return nil, nil, kerr.InconsistentGroupProtocol
+	}
 	g := m.groups.byName[req.Group]
 	if g == nil || g.state == groupEmpty {
 		return nil, nil, kerr.UnknownMemberID
@@ -61,7 +64,7 @@ func (m *Machine) checkSync(req *kmsg.SyncGroupRequest) (*group, *member, *kerr.
 }
 
 // differs says whether a client names something other than what is; naming
-// nothing is fine, and so is naming what is not known yet.
+// nothing is fine before version 5, and so is naming what is not known yet.
 func differs(named *string, is string) bool {
 	return named != nil && is != "" && *named != is
 }

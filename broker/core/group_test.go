@@ -243,6 +243,23 @@ func TestGroupRefusesJoin(t *testing.T) {
 	}
 }
 
+// Since version 5 members say which protocol they share out by.
+func TestGroupSyncNamesProtocol(t *testing.T) {
+	g := newGroupRig(t)
+	a := g.joined(g.join(g.id(), nil), nil)
+	kind, name, other := "consumer", "range", "sticky"
+	for _, c := range []struct {
+		kind, name *string
+		version    int16
+		want       *kerr.Error
+	}{{nil, &name, 5, kerr.InconsistentGroupProtocol}, {&kind, nil, 5, kerr.InconsistentGroupProtocol}, {&kind, &other, 5, kerr.InconsistentGroupProtocol},
+		{&other, &name, 5, kerr.InconsistentGroupProtocol}, {nil, nil, 4, nil}, {&kind, &name, 5, nil}} {
+		req := kmsg.NewPtrSyncGroupRequest()
+		req.Version, req.Group, req.MemberID, req.Generation, req.ProtocolType, req.Protocol = c.version, "g", a.MemberID, 1, c.kind, c.name
+		wantCode(t, "SyncGroup", g.send(req).resp.(*kmsg.SyncGroupResponse).ErrorCode, c.want)
+	}
+}
+
 func TestGroupFull(t *testing.T) {
 	g := newGroupRig(t)
 	last := ""

@@ -18,6 +18,25 @@ type Place struct{ Topic, Partition int }
 type Refusal struct {
 	Err  *kerr.Error
 	Text string
+	// Records says of single records, by their place in the batch, that they are
+	// why; it need not name all of them.
+	Records []BadRecord
+}
+
+// BadRecord is a record for which a batch is refused.
+type BadRecord struct {
+	Index int32
+	Text  string
+}
+
+// because writes a refusal into a partition's answer.
+func (r Refusal) because(rp *kmsg.ProduceResponseTopicPartition) {
+	rp.ErrorCode, rp.ErrorMessage = code(r.Err), text(r.Text)
+	for _, b := range r.Records {
+		bad := kmsg.NewProduceResponseTopicPartitionErrorRecord()
+		bad.RelativeOffset, bad.ErrorMessage = b.Index, text(b.Text)
+		rp.ErrorRecords = append(rp.ErrorRecords, bad)
+	}
 }
 
 // produce appends batches: versions 3 to 13. The server has checked their
@@ -37,16 +56,11 @@ func (m *Machine) produce(r *Request, req *kmsg.ProduceRequest) {
 		for j := range t.Partitions {
 			rp := kmsg.NewProduceResponseTopicPartition()
 			rp.Partition, rp.BaseOffset = t.Partitions[j].Partition, -1
-			refused, found := r.Refused[Place{i, j}]
-			transactional := false
-			if !found {
-				var p *partition
-				p, transactional, refused = m.producePartition(req, t, t.Partitions[j], &rp)
-				if p != nil {
-					parts = append(parts, p)
-				}
+			p, transactional, refused := m.producePartition(req, t, t.Partitions[j], r.Refused[Place{i, j}], &rp)
+			if p != nil {
+				parts = append(parts, p)
 			}
-			rp.ErrorCode, rp.ErrorMessage = code(refused.Err), text(refused.Text)
+			refused.because(&rp)
 			relaxed = relaxed && transactional
 			failed = failed || refused.Err != nil
 			rt.Partitions = append(rt.Partitions, rp)
@@ -67,9 +81,11 @@ func (m *Machine) produce(r *Request, req *kmsg.ProduceRequest) {
 	}
 }
 
-// producePartition appends a partition's batch. It returns the partition, nil if
-// nothing stands there of the batch, and whether it stands in a transaction.
-func (m *Machine) producePartition(req *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopic, rp kmsg.ProduceRequestTopicPartition, resp *kmsg.ProduceResponseTopicPartition) (_ *partition, transactional bool, _ Refusal) {
+// producePartition appends a partition's batch, unless its records are refused.
+// It returns the partition, nil if nothing stands there of the batch, and whether
+// it stands in a transaction. As with Kafka, a refusal names the log's start if it
+// is the log that refuses, and not what stands before it.
+func (m *Machine) producePartition(req *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopic, rp kmsg.ProduceRequestTopicPartition, records Refusal, resp *kmsg.ProduceResponseTopicPartition) (_ *partition, transactional bool, _ Refusal) {
 	if req.Acks < -1 || req.Acks > 1 {
 		return nil, false, Refusal{Err: kerr.InvalidRequiredAcks}
 	}
@@ -84,24 +100,41 @@ func (m *Machine) producePartition(req *kmsg.ProduceRequest, t *kmsg.ProduceRequ
 		return nil, false, Refusal{Err: missing}
 	}
 	if internal(p.topic.name) {
-		return nil, false, Refusal{kerr.InvalidTopicException, fmt.Sprintf("topic %q is the broker's own", p.topic.name)}
+		return nil, false, Refusal{Err: kerr.InvalidTopicException, Text: fmt.Sprintf("topic %q is the broker's own", p.topic.name)}
 	}
 	set := &p.topic.settings
-	h, refused := m.acceptBatch(req, set, rp.Records)
+	h, refused := m.oneBatch(req, rp.Records)
+	if refused.Err == nil && int64(h.Size) > set.maxMessageBytes {
+		refused = Refusal{Err: kerr.MessageTooLarge, Text: fmt.Sprintf("a record batch of %d bytes, the topic's limit is %d", h.Size, set.maxMessageBytes)}
+	}
+	if refused.Err == nil && records.Err == kerr.CorruptMessage {
+		refused = records
+	}
+	if refused.Err != nil {
+		return nil, false, refused
+	}
+	in, err := m.transactionOf(req, p, h)
+	if err != nil {
+		return nil, false, Refusal{Err: err}
+	}
+	resp.LogStartOffset = p.start
+	if refused = m.acceptBatch(h); refused.Err == nil {
+		refused = records
+	}
+	if refused.Err == nil && !set.appendTime {
+		refused = m.acceptTime(h, set)
+	}
 	if refused.Err != nil {
 		return nil, false, refused
 	}
 	var s *sequences
 	if h.ProducerID != batch.NoProducer {
-		again, next, err := m.checkProducer(req, p, h)
+		again, next, err := m.checkProducer(p, h, in, req.Version >= implicitProduce)
 		if err != nil {
 			return nil, false, Refusal{Err: err}
 		}
 		if next == nil {
-			resp.BaseOffset, resp.LogStartOffset = again.base, p.start
-			if set.appendTime {
-				resp.LogAppendTime = again.time
-			}
+			resp.BaseOffset, resp.LogAppendTime = again.base, again.time
 			return p, h.Transactional(), Refusal{}
 		}
 		s = next
@@ -119,39 +152,40 @@ func (m *Machine) producePartition(req *kmsg.ProduceRequest, t *kmsg.ProduceRequ
 			p.open = append(p.open, s)
 		}
 	}
-	resp.BaseOffset, resp.LogStartOffset = base, p.start
+	resp.BaseOffset = base
 	return p, h.Transactional(), Refusal{}
 }
 
-// acceptBatch says whether a client may send what a partition's records are: one
-// batch.
-func (m *Machine) acceptBatch(req *kmsg.ProduceRequest, set *settings, records []byte) (batch.Header, Refusal) {
+// oneBatch reads the batch that a client sends for a partition. It says why what
+// it sends cannot be one, in this version of the request.
+func (m *Machine) oneBatch(req *kmsg.ProduceRequest, records []byte) (batch.Header, Refusal) {
 	h, err := batch.Parse(records)
 	switch {
 	case errors.Is(err, batch.ErrDamaged):
-		return h, Refusal{kerr.CorruptMessage, err.Error()}
+		return h, Refusal{Err: kerr.CorruptMessage, Text: err.Error()}
 	case err != nil:
-		return h, Refusal{kerr.InvalidRecord, err.Error()}
+		return h, Refusal{Err: kerr.InvalidRecord, Text: err.Error()}
 	case h.Size != len(records):
-		return h, Refusal{kerr.InvalidRecord, "more than one record batch for a partition"}
-	case int64(h.Size) > set.maxMessageBytes:
-		return h, Refusal{kerr.MessageTooLarge, fmt.Sprintf("a record batch of %d bytes, the topic's limit is %d", h.Size, set.maxMessageBytes)}
-	case h.BaseOffset != 0:
-		return h, Refusal{kerr.InvalidRecord, "the base offset of a record batch that is produced is 0"}
-	case h.LogAppendTime():
-		return h, Refusal{kerr.InvalidTimestamp, "the broker alone stamps append times"}
+		return h, Refusal{Err: kerr.InvalidRecord, Text: "more than one record batch for a partition"}
 	case req.Version < 7 && h.Compression() == 4:
-		return h, Refusal{kerr.UnsupportedCompressionType, "zstd needs version 7 of this request"}
+		return h, Refusal{Err: kerr.UnsupportedCompressionType, Text: "zstd needs version 7 of this request"}
 	case h.Transactional() && req.TransactionID == nil:
 		return h, Refusal{Err: kerr.TransactionalIDAuthorizationFailed}
 	}
-	if err := batch.Acceptable(h); err != nil {
-		return h, Refusal{kerr.InvalidRecord, err.Error()}
-	}
-	if !set.appendTime {
-		return h, m.acceptTime(h, set)
-	}
 	return h, Refusal{}
+}
+
+// acceptBatch says what a client may not write, by the header.
+func (m *Machine) acceptBatch(h batch.Header) Refusal {
+	switch err := batch.Acceptable(h); {
+	case h.BaseOffset != 0:
+		return Refusal{Err: kerr.InvalidRecord, Text: "the base offset of a record batch that is produced is 0"}
+	case h.LogAppendTime():
+		return Refusal{Err: kerr.InvalidTimestamp, Text: "the broker alone stamps append times"}
+	case err != nil:
+		return Refusal{Err: kerr.InvalidRecord, Text: err.Error()}
+	}
+	return Refusal{}
 }
 
 // acceptTime looks at the header's times: the largest is what readers and
@@ -161,27 +195,37 @@ func (m *Machine) acceptTime(h batch.Header, set *settings) Refusal {
 	const none = -1
 	switch {
 	case h.MaxTimestamp != none && h.MaxTimestamp-now > set.timestampAfter:
-		return Refusal{kerr.InvalidTimestamp, fmt.Sprintf("a record is dated %d ms ahead of the broker's clock, the limit is %d", h.MaxTimestamp-now, set.timestampAfter)}
+		return Refusal{Err: kerr.InvalidTimestamp, Text: fmt.Sprintf("a record is dated %d ms ahead of the broker's clock, the limit is %d", h.MaxTimestamp-now, set.timestampAfter)}
 	case h.FirstTimestamp != none && now-h.FirstTimestamp > set.timestampBefore:
-		return Refusal{kerr.InvalidTimestamp, fmt.Sprintf("a record is dated %d ms before the broker's clock, the limit is %d", now-h.FirstTimestamp, set.timestampBefore)}
+		return Refusal{Err: kerr.InvalidTimestamp, Text: fmt.Sprintf("a record is dated %d ms before the broker's clock, the limit is %d", now-h.FirstTimestamp, set.timestampBefore)}
 	}
 	return Refusal{}
 }
 
-// checkProducer decides whether a batch is its producer's next one in p: then it
-// returns the sequences to add it to. If it repeats a batch, it returns that.
-func (m *Machine) checkProducer(req *kmsg.ProduceRequest, p *partition, h batch.Header) (again keptBatch, next *sequences, _ *kerr.Error) {
-	implicit := req.Version >= 12
-	var t *transaction
-	if h.Transactional() {
-		var err *kerr.Error
-		if t, err = m.transaction(*req.TransactionID, h.ProducerID, h.ProducerEpoch); err != nil {
-			return again, nil, fenced(err, false)
-		}
-		if !implicit && !t.has(p) {
-			return again, nil, outside(req.Version >= 11)
-		}
+// implicitProduce is the version of produce from which on a transactional batch
+// takes its partition into the transaction itself.
+const implicitProduce = 12
+
+// transactionOf returns the transaction that a batch belongs to, nil for none, or
+// why it cannot.
+func (m *Machine) transactionOf(req *kmsg.ProduceRequest, p *partition, h batch.Header) (*transaction, *kerr.Error) {
+	if !h.Transactional() {
+		return nil, nil
 	}
+	t, err := m.transaction(*req.TransactionID, h.ProducerID, h.ProducerEpoch)
+	if err != nil {
+		return nil, fenced(err, false)
+	}
+	if req.Version < implicitProduce && !t.has(p) {
+		return nil, outside(req.Version >= 11)
+	}
+	return t, nil
+}
+
+// checkProducer decides whether a batch is its producer's next one in p: then it
+// returns the sequences to add it to. If it repeats a batch, it returns that. t is
+// the batch's transaction, nil for none.
+func (m *Machine) checkProducer(p *partition, h batch.Header, t *transaction, implicit bool) (again keptBatch, next *sequences, _ *kerr.Error) {
 	s := p.producers[h.ProducerID]
 	if k, ok := s.repeated(h); ok {
 		return k, nil, nil

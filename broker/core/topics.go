@@ -169,7 +169,8 @@ func (m *Machine) remove(t *topic) {
 
 // showTopic lets readers see the topic, with this turn.
 func (m *Machine) showTopic(t *topic) {
-	v := &ViewTopic{Name: t.name, ID: t.id, Compact: t.settings.compact}
+	set := &t.settings
+	v := &ViewTopic{Name: t.name, ID: t.id, Compact: set.compact, Before: set.timestampBefore, After: set.timestampAfter, AppendTime: set.appendTime}
 	for _, p := range t.partitions {
 		v.Partitions = append(v.Partitions, p.log)
 	}

@@ -45,9 +45,14 @@ func (m *Machine) initProducer(req *kmsg.InitProducerIDRequest) (incarnation, *k
 		m.touchTransaction(t)
 		return t.now, nil
 	}
+	open := t.state == ongoing
 	switch asks {
 	case nobody:
 		m.fence(t)
+		if open && t.now.epoch < lastEpoch {
+			// One epoch for the abort, as Kafka has it, one for who begins.
+			t.now.epoch++
+		}
 		t.last = nobody
 		if t.now.epoch > lastEpoch {
 			t.now = incarnation{producer: m.newProducer()}

@@ -305,7 +305,11 @@ func (m *model) actInit() {
 		m.ids[name] = x
 		fresh = true
 	case as == nobody || as == x.now:
+		open := x.run != nil
 		m.fenceID(x)
+		if open && as == nobody {
+			x.now.epoch++
+		}
 		x.last = as
 	case as == x.last && x.run == nil:
 	default:

@@ -43,6 +43,12 @@ func TestIdempotentProduce(t *testing.T) {
 	for i := range int32(4) {
 		put(5+i, 1, 0, nil)
 	}
+	dup := r.batchOf(incarnation{by.producer, 0}, 3, false, "v")
+	dup.n = 2
+	again := do[*kmsg.ProduceResponse](r, produceRequest(9, "", "t", 0, dup.encode())).Topics[0].Partitions[0]
+	if again.BaseOffset != 3 || again.LogAppendTime != dup.time || again.LogStartOffset != 0 {
+		t.Errorf("the repetition is answered %+v, want the first one's place and time", again)
+	}
 	if at := put(3, 2, 0, nil); at != 3 {
 		t.Errorf("repetition of the fifth batch from the end at %d", at)
 	}
@@ -95,6 +101,7 @@ func TestProduceRefusals(t *testing.T) {
 		id      string
 		records []byte
 		want    *kerr.Error
+		byLog   bool // and not by what stands before it
 	}{
 		{name: "good", records: plain.encode()},
 		{name: "no topic", topic: "none", records: plain.encode(), want: kerr.UnknownTopicOrPartition},
@@ -105,13 +112,13 @@ func TestProduceRefusals(t *testing.T) {
 		{name: "old version", records: edit(16, 1), want: kerr.InvalidRecord},
 		{name: "no version", records: edit(16, 9), want: kerr.CorruptMessage},
 		{name: "length", records: edit(11, 3), want: kerr.CorruptMessage},
-		{name: "base offset", records: edit(7, 3), want: kerr.InvalidRecord},
-		{name: "control", records: edit(22, 0x20), want: kerr.InvalidRecord},
-		{name: "append time", records: edit(22, 0x08), want: kerr.InvalidTimestamp},
-		{name: "codec", records: edit(22, 0x05), want: kerr.InvalidRecord},
+		{name: "base offset", records: edit(7, 3), want: kerr.InvalidRecord, byLog: true},
+		{name: "control", records: edit(22, 0x20), want: kerr.InvalidRecord, byLog: true},
+		{name: "append time", records: edit(22, 0x08), want: kerr.InvalidTimestamp, byLog: true},
+		{name: "codec", records: edit(22, 0x05), want: kerr.InvalidRecord, byLog: true},
 		{name: "zstd too early", version: 6, records: edit(22, 0x04), want: kerr.UnsupportedCompressionType},
 		{name: "too large", topic: "small", records: with(func(b *sent) { b.value = make([]byte, 100) }), want: kerr.MessageTooLarge},
-		{name: "future", records: with(func(b *sent) { b.time += time.Hour.Milliseconds() + 1 }), want: kerr.InvalidTimestamp},
+		{name: "future", records: with(func(b *sent) { b.time += time.Hour.Milliseconds() + 1 }), want: kerr.InvalidTimestamp, byLog: true},
 		{name: "not quite future", records: with(func(b *sent) { b.time += time.Hour.Milliseconds() })},
 		{name: "future, but stamped", topic: "stamped", records: with(func(b *sent) { b.time += 2 * time.Hour.Milliseconds() })},
 		{name: "transaction without id", records: with(func(b *sent) { b.by, b.seq, b.transactional = incarnation{1, 0}, 0, true }), want: kerr.TransactionalIDAuthorizationFailed},
@@ -137,7 +144,34 @@ func TestProduceRefusals(t *testing.T) {
 			if c.want != nil && got.BaseOffset != -1 {
 				t.Errorf("refused, at %d", got.BaseOffset)
 			}
+			// What the log refuses names its start, as with Kafka.
+			start := int64(-1)
+			if c.want == nil || c.byLog {
+				start = 0
+			}
+			if got.LogStartOffset != start {
+				t.Errorf("the log starts at %d, want %d", got.LogStartOffset, start)
+			}
 		})
+	}
+}
+
+// What the server found in the records is told with the records that are to blame,
+// unless the partition is not there.
+func TestProduceRefusedRecords(t *testing.T) {
+	r := newTxnRig(t)
+	r.topic("t", 1)
+	for topic, want := range map[string]*kerr.Error{"t": kerr.InvalidRecord, "none": kerr.UnknownTopicOrPartition} {
+		req := produceRequest(9, "", topic, 0, sent{by: nobody, seq: -1, n: 1, time: r.now.UnixMilli(), value: []byte("v")}.encode())
+		refused := Refusal{Err: kerr.InvalidRecord, Text: "bad", Records: []BadRecord{{Index: 3, Text: "no key"}}}
+		var got kmsg.ProduceResponseTopicPartition
+		r.m.Handle(r.now, &Request{Body: req, Refused: map[Place]Refusal{{0, 0}: refused},
+			Answer: func(resp kmsg.Response) { got = resp.(*kmsg.ProduceResponse).Topics[0].Partitions[0] }})
+		r.settle()
+		r.want(topic, got.ErrorCode, want)
+		if named := len(got.ErrorRecords) == 1 && got.ErrorRecords[0].RelativeOffset == 3; named != (topic == "t") {
+			t.Errorf("%s: records named: %+v", topic, got.ErrorRecords)
+		}
 	}
 }
 
@@ -290,6 +324,36 @@ func TestEpochsEnd(t *testing.T) {
 			}
 			r.produce(12, "x", "t", 0, r.batchOf(by, 0, true, "w"), nil)
 		})
+	}
+}
+
+// A producer that takes a transactional id over has an epoch of its own: the one
+// before it ended what was open.
+func TestInitWhileOpen(t *testing.T) {
+	r := newTxnRig(t)
+	r.topic("t", 1)
+	by := r.init("x", nobody, nil)
+	r.produce(12, "x", "t", 0, r.batchOf(by, 0, true, "v"), nil)
+	next := r.init("x", nobody, nil)
+	if want := (incarnation{by.producer, by.epoch + 2}); next != want {
+		t.Fatalf("%v takes over, want %v", next, want)
+	}
+	r.produce(12, "x", "t", 0, r.batchOf(by, 1, true, "w"), kerr.InvalidProducerEpoch)
+	r.produce(12, "x", "t", 0, r.batchOf(incarnation{by.producer, by.epoch + 1}, 0, true, "w"), kerr.InvalidProducerEpoch)
+	r.produce(12, "x", "t", 0, r.batchOf(next, 0, true, "w"), nil)
+	r.end(5, "x", next, true, nil)
+	if got := r.committed("t", 0); !slices.Equal(got, []string{"w"}) {
+		t.Errorf("readers see %q", got)
+	}
+
+	// The last epochs: there is always one to fence with.
+	x := r.m.producers.transactions["x"]
+	for _, epoch := range []int16{lastEpoch - 1, lastEpoch} {
+		x.now = incarnation{r.m.newProducer(), epoch}
+		r.produce(12, "x", "t", 0, r.batchOf(x.now, 0, true, "z"), nil)
+		if next := r.init("x", nobody, nil); next.epoch > lastEpoch || next == x.last {
+			t.Errorf("after epoch %d comes %v", epoch, next)
+		}
 	}
 }
 

@@ -27,6 +27,10 @@ type ViewTopic struct {
 	ID         [16]byte
 	Compact    bool // only the last record of each key stays: records need keys
 	Partitions []*Log
+	// Before and After are how far behind and ahead of the clock records may be
+	// dated, in milliseconds; AppendTime says that their dates do not matter.
+	Before, After int64
+	AppendTime    bool
 }
 
 // NewView returns a view of nothing.

@@ -194,7 +194,7 @@ func (c *conn) reading(sl *slot, req kmsg.Request) func(context.Context) kmsg.Re
 	s := c.server
 	switch req := req.(type) {
 	case *kmsg.ApiVersionsRequest:
-		return func(context.Context) kmsg.Response { return apiVersions(req.Version, false) }
+		return func(context.Context) kmsg.Response { return introduced(req) }
 	case *kmsg.FetchRequest:
 		return func(ctx context.Context) kmsg.Response { return s.fetch(ctx, req, &sl.sent) }
 	case *kmsg.ListOffsetsRequest:

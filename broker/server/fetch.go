@@ -158,15 +158,15 @@ func (f *fetching) partition(part fetchPart, p kmsg.FetchRequestTopicPartition, 
 	if rp.ErrorCode = epochError(p.CurrentLeaderEpoch, state.Epoch); rp.ErrorCode != 0 {
 		return rp, true
 	}
+	if p.FetchOffset < state.Start || p.FetchOffset > state.End {
+		rp.ErrorCode = kerr.OffsetOutOfRange.Code
+		return rp, true
+	}
 	rp.HighWatermark, rp.LastStableOffset, rp.LogStartOffset = state.End, state.Stable, state.Start
 	below := state.End
 	if f.req.IsolationLevel == readCommitted {
 		below = state.Stable
 		rp.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
-	}
-	if p.FetchOffset < state.Start || p.FetchOffset > state.End {
-		rp.ErrorCode = kerr.OffsetOutOfRange.Code
-		return rp, true
 	}
 	n := min(left, int(p.PartitionMaxBytes))
 	if p.FetchOffset >= below || n <= 0 && !first {
@@ -185,7 +185,9 @@ func (f *fetching) partition(part fetchPart, p kmsg.FetchRequestTopicPartition, 
 	}
 	if now := part.log.State(); p.FetchOffset < now.Start {
 		// Records were deleted while we read: what we have may begin behind a gap.
-		rp.ErrorCode, rp.LogStartOffset = kerr.OffsetOutOfRange.Code, now.Start
+		rp.ErrorCode = kerr.OffsetOutOfRange.Code
+		rp.HighWatermark, rp.LastStableOffset, rp.LogStartOffset = -1, -1, -1
+		rp.AbortedTransactions = nil
 		return rp, true
 	}
 	if !first && len(b) > left {

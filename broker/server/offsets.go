@@ -15,23 +15,59 @@ import (
 const (
 	latest        = -1
 	earliest      = -2
-	maxTimestamp  = -3
-	earliestLocal = -4
+	maxTimestamp  = -3 // since version 7
+	earliestLocal = -4 // since version 8
 )
+
+// special says whether a version of ListOffsets knows a special timestamp.
+func special(at int64, version int16) bool {
+	switch at {
+	case latest, earliest:
+		return true
+	case maxTimestamp:
+		return version >= 7
+	case earliestLocal:
+		return version >= 8
+	}
+	return false
+}
 
 func (s *Server) listOffsets(req *kmsg.ListOffsetsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+	type named struct {
+		topic     string
+		partition int32
+	}
+	times := map[named]int{}
+	for _, t := range req.Topics {
+		for _, p := range t.Partitions {
+			times[named{t.Topic, p.Partition}]++
+		}
+	}
 	for _, t := range req.Topics {
 		rt := kmsg.NewListOffsetsResponseTopic()
 		rt.Topic = t.Topic
 		found, missing := s.topic(t.Topic, [16]byte{}, false)
 		for _, p := range t.Partitions {
+			place := named{t.Topic, p.Partition}
+			if times[place] == 0 {
+				continue // answered
+			}
 			rp := kmsg.NewListOffsetsResponseTopicPartition()
 			rp.Partition, rp.Timestamp, rp.Offset, rp.LeaderEpoch = p.Partition, -1, -1, -1
 			l, code := logOf(found, missing, p.Partition)
-			if rp.ErrorCode = code; l != nil {
-				s.listOffset(l, req.IsolationLevel, p, &rp)
+			switch {
+			case times[place] > 1:
+				// Which time is meant nobody knows.
+				rp.ErrorCode = kerr.InvalidRequest.Code
+			case p.Timestamp < 0 && !special(p.Timestamp, req.Version):
+				rp.ErrorCode = kerr.UnsupportedVersion.Code
+			case l == nil:
+				rp.ErrorCode = code
+			default:
+				s.listOffset(l, req, p, &rp)
 			}
+			times[place] = 0
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		resp.Topics = append(resp.Topics, rt)
@@ -39,27 +75,25 @@ func (s *Server) listOffsets(req *kmsg.ListOffsetsRequest) kmsg.Response {
 	return resp
 }
 
-func (s *Server) listOffset(l *core.Log, isolation int8, p kmsg.ListOffsetsRequestTopicPartition, rp *kmsg.ListOffsetsResponseTopicPartition) {
+func (s *Server) listOffset(l *core.Log, req *kmsg.ListOffsetsRequest, p kmsg.ListOffsetsRequestTopicPartition, rp *kmsg.ListOffsetsResponseTopicPartition) {
 	state := l.State()
 	if rp.ErrorCode = epochError(p.CurrentLeaderEpoch, state.Epoch); rp.ErrorCode != 0 {
 		return
 	}
 	below := state.End
-	if isolation == readCommitted {
+	if req.IsolationLevel == readCommitted {
 		below = state.Stable
 	}
 	switch p.Timestamp {
 	case latest:
-		rp.Offset = below
-		rp.LeaderEpoch = epochOf(state.Epochs, below)
+		// Of the record that will come there.
+		rp.Offset, rp.LeaderEpoch = below, state.Epoch
 	case earliest, earliestLocal:
-		rp.Offset = state.Start
-		rp.LeaderEpoch = epochOf(state.Epochs, state.Start)
-	default:
-		if p.Timestamp < earliestLocal {
-			rp.ErrorCode = kerr.UnsupportedVersion.Code
-			return
+		rp.Offset, rp.LeaderEpoch = state.Start, state.Epoch
+		if len(state.Epochs) > 0 {
+			rp.LeaderEpoch = epochOf(state.Epochs, state.Start)
 		}
+	default:
 		at, offset, err := s.byTime(l, p.Timestamp, state.Start, below)
 		if err != nil {
 			s.log.Error("broker cannot read records", "partition", l.ID, "err", err)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -51,7 +52,7 @@ var versions = map[int16]span{
 	int16(kmsg.DescribeCluster):            {0, 1},
 	int16(kmsg.DescribeProducers):          {0, 0},
 	int16(kmsg.DescribeTransactions):       {0, 0},
-	int16(kmsg.ListTransactions):           {0, 1},
+	int16(kmsg.ListTransactions):           {0, 2},
 	int16(kmsg.ListConfigResources):        {0, 1},
 	int16(kmsg.DescribeTopicPartitions):    {0, 0},
 }
@@ -66,6 +67,20 @@ const (
 // announcedProduce is the least version announced of produce: clients of librdkafka
 // look for old ones, and never use them (KAFKA-18659).
 const announcedProduce = 0
+
+// softwareName is what a client may be called, and its version: they would stand
+// in metrics (KIP-511).
+var softwareName = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?$`)
+
+// introduced answers a client that says what it is.
+func introduced(req *kmsg.ApiVersionsRequest) kmsg.Response {
+	if req.Version >= 3 && !(softwareName.MatchString(req.ClientSoftwareName) && softwareName.MatchString(req.ClientSoftwareVersion)) {
+		resp := req.ResponseKind().(*kmsg.ApiVersionsResponse)
+		resp.ErrorCode = kerr.InvalidRequest.Code
+		return resp
+	}
+	return apiVersions(req.Version, false)
+}
 
 // apiVersions answers what versions are answered.
 func apiVersions(version int16, unsupported bool) kmsg.Response {
