@@ -31,8 +31,10 @@ type partition struct {
 
 	log *Log
 	// hard is the number of the last turn of which readers must see nothing here
-	// before it is on the disk.
-	hard uint64
+	// before it is on the disk; ended is that of the last one that ended a
+	// transaction, of which they may see that there are records, and not that they
+	// are committed.
+	hard, ended uint64
 	// pending says that this turn publishes the partition already.
 	pending bool
 }
@@ -88,7 +90,9 @@ func (m *Machine) append(p *partition, b []byte, h batch.Header) (base int64) {
 	batch.Place(b, base, epoch)
 	p.end += int64(h.LastOffsetDelta) + 1
 	m.turn.Commit.Append(p.id, b[:h.Size])
-	if !h.Transactional() || h.Control() {
+	if h.Control() {
+		p.ended = m.number
+	} else if !h.Transactional() {
 		p.hard = m.number
 	}
 	m.publish(p)
@@ -104,8 +108,10 @@ func (m *Machine) changed(p *partition) {
 
 // publish has the partition published with this turn, as it then stands: once
 // the turn is on the disk; or once it is written, if all that is new since the
-// last sync are records of open transactions. A power cut may take those: their
-// transaction is aborted then.
+// last sync are records of transactions. A power cut may take those: their
+// transaction is aborted then. If some of these have ended, it is the end of the
+// log that is shown when the turn is written, and the rest when it is on the disk:
+// who reads committed records sees none that a power cut can take.
 func (m *Machine) publish(p *partition) {
 	if p.pending {
 		return
@@ -116,10 +122,14 @@ func (m *Machine) publish(p *partition) {
 		state := p.state(m.identity.epoch)
 		number, fresh := t.number, t.number == m.first
 		show := func() { p.log.publish(state, number, fresh) }
-		if p.hard <= t.shown {
-			t.Early = append(t.Early, show)
-		} else {
+		switch {
+		case p.hard > t.shown:
 			t.Publish = append(t.Publish, show)
+		case p.ended > t.shown:
+			t.Early = append(t.Early, func() { p.log.extend(state, number) })
+			t.Publish = append(t.Publish, show)
+		default:
+			t.Early = append(t.Early, show)
 		}
 	})
 }

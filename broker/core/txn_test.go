@@ -382,41 +382,51 @@ func TestInitRefusals(t *testing.T) {
 	}
 }
 
+// turns is a machine whose turns are written, and on the disk when a test says so.
+type turns struct {
+	*txnRig
+	relaxed int // answers that did not wait for the disk
+}
+
+func (r *turns) take(req kmsg.Request, check func(kmsg.Response)) Turn {
+	r.t.Helper()
+	r.m.Handle(r.now, &Request{Body: req, Answer: check, Dropped: func() { r.t.Error("dropped") }})
+	taken := r.m.Take()
+	if _, err := r.disk.Write(&taken.Commit); err != nil {
+		r.t.Fatal(err)
+	}
+	release(taken.Early)
+	release(taken.Relaxed)
+	r.relaxed += len(taken.Relaxed)
+	return taken
+}
+
+func (r *turns) write(id string, batch sent) Turn {
+	r.t.Helper()
+	return r.take(produceRequest(12, id, "t", 0, batch.encode()), func(resp kmsg.Response) {
+		r.want("produce", resp.(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode, nil)
+	})
+}
+
+func (r *turns) onDisk(taken Turn) {
+	release(taken.Publish)
+	r.m.shown.Store(taken.number)
+	release(taken.Durable)
+}
+
 // Readers see a partition grow, whatever of it is shown before it is on the disk.
 func TestTransactionShownInOrder(t *testing.T) {
-	r := newTxnRig(t)
+	r := &turns{txnRig: newTxnRig(t)}
 	p := r.topic("t", 1).partitions[0]
-	by := r.init("x", nobody, nil)
-	turn := func(id string, batch sent) Turn {
-		t.Helper()
-		req := produceRequest(12, id, "t", 0, batch.encode())
-		r.m.Handle(r.now, &Request{Body: req, Answer: func(resp kmsg.Response) {
-			if code := resp.(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode; code != 0 {
-				t.Error(kerr.ErrorForCode(code))
-			}
-		}, Dropped: func() { t.Error("dropped") }})
-		taken := r.m.Take()
-		if _, err := r.disk.Write(&taken.Commit); err != nil {
-			t.Fatal(err)
-		}
-		release(taken.Early)
-		release(taken.Relaxed)
-		return taken
-	}
-	onDisk := func(taken Turn) {
-		release(taken.Publish)
-		r.m.shown.Store(taken.number)
-		release(taken.Durable)
-	}
-	record := sent{by: by, n: 1, value: []byte("v"), transactional: true}
-	hard := turn("", sent{by: nobody, seq: -1, n: 1, value: []byte("v")})
-	soft := turn("x", record)
-	onDisk(hard)
+	record := sent{by: r.init("x", nobody, nil), n: 1, value: []byte("v"), transactional: true}
+	hard := r.write("", sent{by: nobody, seq: -1, n: 1, value: []byte("v")})
+	soft := r.write("x", record)
+	r.onDisk(hard)
 	record.seq = 1
-	last := turn("x", record)
+	last := r.write("x", record)
 	seen := p.log.State().End
 	for _, taken := range []Turn{soft, last} {
-		onDisk(taken)
+		r.onDisk(taken)
 		if end := p.log.State().End; end < seen {
 			t.Fatalf("the end was %d and is %d", seen, end)
 		} else {
@@ -426,4 +436,46 @@ func TestTransactionShownInOrder(t *testing.T) {
 	if seen != 3 {
 		t.Fatalf("the end is %d, want 3", seen)
 	}
+}
+
+// An end that is not on the disk yet keeps no other transaction waiting, and shows
+// nothing to those who read committed records.
+func TestTransactionBesideAnEnd(t *testing.T) {
+	r := &turns{txnRig: newTxnRig(t)}
+	p := r.topic("t", 1).partitions[0]
+	x, y := r.init("x", nobody, nil), r.init("y", nobody, nil)
+	see := func(what string, end, stable int64) {
+		t.Helper()
+		if s := p.log.State(); s.End != end || s.Stable != stable {
+			t.Fatalf("%s: the end is %d, stable %d; want %d, %d", what, s.End, s.Stable, end, stable)
+		}
+	}
+	r.onDisk(r.write("x", sent{by: x, n: 1, value: []byte("v"), transactional: true}))
+	see("a record", 1, 0)
+	ended := r.take(endRequest(5, "x", x, true), func(resp kmsg.Response) {
+		r.want("end", resp.(*kmsg.EndTxnResponse).ErrorCode, nil)
+		see("the end is told", 3, 2)
+	})
+	see("an end that is not on the disk", 2, 0)
+	r.relaxed = 0
+	other := r.write("y", sent{by: y, n: 1, value: []byte("v"), transactional: true})
+	see("another's record behind it", 3, 0)
+	if r.relaxed != 1 {
+		t.Fatal("the other waits for the disk")
+	}
+	r.onDisk(ended)
+	see("the end on the disk", 3, 2)
+	r.onDisk(other)
+	see("all on the disk", 3, 2)
+	// Behind a record of no transaction it waits.
+	hard := r.write("", sent{by: nobody, seq: -1, n: 1, value: []byte("v")})
+	r.relaxed = 0
+	behind := r.write("y", sent{by: y, seq: 1, n: 1, value: []byte("v"), transactional: true})
+	see("behind a record that is not on the disk", 3, 2)
+	if r.relaxed != 0 {
+		t.Fatal("told of a record that nobody sees")
+	}
+	r.onDisk(hard)
+	r.onDisk(behind)
+	see("both on the disk", 5, 2)
 }

@@ -103,6 +103,7 @@ type Log struct {
 	mu      sync.Mutex
 	state   LogState
 	number  uint64 // of the turn that decided state
+	ended   uint64 // of the one that decided its end, which may be later
 	waiters map[*Waiter]struct{}
 }
 
@@ -152,19 +153,39 @@ func (l *Log) publish(s LogState, turn uint64, fresh bool) {
 	if !fresh {
 		s.Start = max(s.Start, l.state.Start) // which may have been raised since
 	}
-	l.state, l.number = s, turn
-	for w := range l.waiters {
-		w.signal()
+	if turn < l.ended && !fresh {
+		s.End, s.Epochs = l.state.End, l.state.Epochs
+	} else {
+		l.ended = turn
 	}
+	l.state, l.number = s, turn
+	l.signal()
 	l.mu.Unlock()
+}
+
+// extend shows how far the log goes by the state that a turn decided, and nothing
+// else of it.
+func (l *Log) extend(s LogState, turn uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if turn < l.ended {
+		return
+	}
+	l.state.End, l.state.Epochs, l.ended = s.End, s.Epochs, turn
+	l.signal()
 }
 
 func (l *Log) wake() {
 	l.mu.Lock()
+	l.signal()
+	l.mu.Unlock()
+}
+
+// signal is called with the lock.
+func (l *Log) signal() {
 	for w := range l.waiters {
 		w.signal()
 	}
-	l.mu.Unlock()
 }
 
 // Waiter waits for news of partitions. Wait on C, look, and wait again; Stop it
