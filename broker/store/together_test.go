@@ -76,7 +76,11 @@ func TestAllTogether(t *testing.T) {
 		}
 	})
 	var c Commit
-	for i := range int64(5000) {
+	writes := int64(5000)
+	if testing.Short() {
+		writes = 1500
+	}
+	for i := range writes {
 		c.Reset()
 		c.Append(1, makeBatch(i, 1, i, 300))
 		if old := i - 500; old >= 0 && old%10 != 0 {
