@@ -69,6 +69,8 @@ func (a *pipeline) work(ctx context.Context) {
 }
 
 // worker is a member of the group. Now and then it leaves and another one comes.
+// It is an eager one: a cooperative one of franz-go may go on with partitions that
+// another member has had meanwhile, see TestForgottenMember.
 func (a *pipeline) worker(number int, rng *rand.Rand) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -83,6 +85,7 @@ func (a *pipeline) worker(number int, rng *rand.Rand) {
 		s, err := kgo.NewGroupTransactSession(a.run.options(
 			kgo.TransactionalID(fmt.Sprint("pipe-", number)), kgo.TransactionTimeout(20*time.Second),
 			kgo.ConsumerGroup("pipe"), kgo.ConsumeTopics(a.in.name), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+			kgo.Balancers(kgo.RangeBalancer()),
 			kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(200*time.Millisecond))...)
 		if err != nil {
 			a.run.t.Error(err)
