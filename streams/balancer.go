@@ -2,6 +2,7 @@ package streams
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -21,18 +22,50 @@ const protocolName = "comptoir-streams"
 // after the death of the broker that coordinated the group, when all of them are
 // out at once. It then says what it had, and gets that back unless another member
 // has it now: its local state is up to date.
+//
+// So does one that the group has forgotten without its knowing. franz-go would
+// have it claim, under its new name, what it was given under the old one, and as
+// of a generation whose share it may never have seen: the claim would take a task
+// from whoever got it meanwhile, without a revocation.
+//
+// It is safe for concurrent use.
 type balancer struct {
-	// lost returns what the group took from this member last, by topic, if it has
-	// been given nothing since. It is called from goroutines of franz-go.
-	lost func() map[string][]int32
+	member func() string // who we are to the group now
+
+	mu    sync.Mutex
+	given string             // who we were when we were given what we own
+	lost  map[string][]int32 // what the group took from us last, by topic, if it has given us nothing since
 }
 
-var _ kgo.GroupBalancer = balancer{}
+var _ kgo.GroupBalancer = (*balancer)(nil)
+var _ kgo.HookNewClient = (*balancer)(nil)
 
-func (balancer) ProtocolName() string { return protocolName }
-func (balancer) IsCooperative() bool  { return true }
+// OnNewClient has the balancer look at the group through its client.
+func (b *balancer) OnNewClient(cl *kgo.Client) {
+	b.member = func() string {
+		id, _ := cl.GroupMetadata()
+		return id
+	}
+}
 
-func (b balancer) JoinGroupMetadata(interests []string, owned map[string][]int32, generation int32) []byte {
+// hadLost notes what the group took from us because it had not heard of us; nil
+// for nothing any more.
+func (b *balancer) hadLost(partitions map[string][]int32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lost = partitions
+}
+
+func (*balancer) ProtocolName() string { return protocolName }
+func (*balancer) IsCooperative() bool  { return true }
+
+func (b *balancer) JoinGroupMetadata(interests []string, owned map[string][]int32, generation int32) []byte {
+	b.mu.Lock()
+	had := b.lost
+	if b.member() != b.given && len(owned) > 0 {
+		had, owned = owned, nil
+	}
+	b.mu.Unlock()
 	meta := kmsg.NewConsumerMemberMetadata()
 	meta.Version = 3
 	meta.Topics = interests
@@ -47,23 +80,27 @@ func (b balancer) JoinGroupMetadata(interests []string, owned map[string][]int32
 		o.Topic, o.Partitions = t, owned[t]
 		meta.OwnedPartitions = append(meta.OwnedPartitions, o)
 	}
-	if lost := b.lost(); len(owned) == 0 && len(lost) > 0 {
-		had := kmsg.NewStickyMemberMetadata()
-		for topic, ps := range lost {
+	if len(owned) == 0 && len(had) > 0 {
+		wish := kmsg.NewStickyMemberMetadata()
+		for topic, ps := range had {
 			a := kmsg.NewStickyMemberMetadataCurrentAssignment()
 			a.Topic, a.Partitions = topic, ps
-			had.CurrentAssignment = append(had.CurrentAssignment, a)
+			wish.CurrentAssignment = append(wish.CurrentAssignment, a)
 		}
-		meta.UserData = had.AppendTo(nil)
+		meta.UserData = wish.AppendTo(nil)
 	}
 	return meta.AppendTo(nil)
 }
 
-func (balancer) ParseSyncAssignment(b []byte) (map[string][]int32, error) {
-	return kgo.ParseConsumerSyncAssignment(b)
+// ParseSyncAssignment is asked when the group has given us our share.
+func (b *balancer) ParseSyncAssignment(share []byte) (map[string][]int32, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.given = b.member()
+	return kgo.ParseConsumerSyncAssignment(share)
 }
 
-func (balancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo.GroupMemberBalancer, map[string]struct{}, error) {
+func (*balancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo.GroupMemberBalancer, map[string]struct{}, error) {
 	b, err := kgo.NewConsumerBalancer(assigner{}, members)
 	if err != nil {
 		return nil, nil, err

@@ -57,12 +57,13 @@ func TestBalancerAfterLoss(t *testing.T) {
 	had := []map[string][]int32{{"a": {4, 1}, "b": {1}}, {"a": {3, 5}}, {"a": {0, 2}, "b": {0, 2}}}
 	var members []kmsg.JoinGroupResponseMember
 	for i, lost := range had {
-		b := balancer{lost: func() map[string][]int32 { return lost }}
+		b := &balancer{member: func() string { return "" }}
+		b.hadLost(lost)
 		members = append(members, kmsg.JoinGroupResponseMember{
 			MemberID: string(rune('z' - i)), ProtocolMetadata: b.JoinGroupMetadata([]string{"a", "b"}, nil, -1),
 		})
 	}
-	b, _, err := balancer{}.MemberBalancer(members)
+	b, _, err := (&balancer{}).MemberBalancer(members)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,26 +72,70 @@ func TestBalancerAfterLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range into.IntoSyncAssignment() {
-		got, err := balancer{}.ParseSyncAssignment(m.MemberAssignment)
+		got, err := kgo.ParseConsumerSyncAssignment(m.MemberAssignment)
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := had['z'-m.MemberID[0]]
-		for _, ps := range got {
-			slices.Sort(ps)
-		}
 		for topic := range topics {
+			slices.Sort(got[topic])
 			ps := slices.Sorted(slices.Values(want[topic]))
 			if !slices.Equal(got[topic], ps) {
 				t.Errorf("member %s has %v of %s, had %v", m.MemberID, got[topic], topic, ps)
 			}
 		}
 	}
-	// What it owns says more than what it had.
-	owns := balancer{lost: func() map[string][]int32 { return had[0] }}.JoinGroupMetadata([]string{"a"}, had[1], 7)
-	var meta kmsg.ConsumerMemberMetadata
-	if err := meta.ReadFrom(owns); err != nil || len(meta.UserData) != 0 || len(meta.OwnedPartitions) != 1 {
-		t.Errorf("a member that owns tasks says %+v, error %v", meta, err)
+}
+
+// TestBalancerClaims: a member claims what it owns, in place of wishes for what it
+// had; and nothing under another name than the one it was given it under.
+func TestBalancerClaims(t *testing.T) {
+	name := "one"
+	b := &balancer{member: func() string { return name }}
+	owned := map[string][]int32{"a": {3, 5}}
+	said := func() (claims, wishes int) {
+		t.Helper()
+		var meta kmsg.ConsumerMemberMetadata
+		if err := meta.ReadFrom(b.JoinGroupMetadata([]string{"a"}, owned, 7)); err != nil {
+			t.Fatal(err)
+		}
+		if len(meta.UserData) > 0 {
+			var wish kmsg.StickyMemberMetadata
+			if err := wish.ReadFrom(meta.UserData); err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range wish.CurrentAssignment {
+				wishes += len(a.Partitions)
+			}
+		}
+		for _, o := range meta.OwnedPartitions {
+			claims += len(o.Partitions)
+		}
+		return claims, wishes
+	}
+	share := func() {
+		t.Helper()
+		if _, err := b.ParseSyncAssignment(new(kmsg.ConsumerMemberAssignment).AppendTo(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	share()
+	b.hadLost(map[string][]int32{"a": {1}})
+	if claims, wishes := said(); claims != 2 || wishes != 0 {
+		t.Errorf("an owner makes %d claims and %d wishes", claims, wishes)
+	}
+	for _, name = range []string{"", "two"} { // forgotten, and named anew
+		if claims, wishes := said(); claims != 0 || wishes != 2 {
+			t.Errorf("one that was forgotten, now %q, makes %d claims and %d wishes", name, claims, wishes)
+		}
+	}
+	share()
+	if claims, wishes := said(); claims != 2 || wishes != 0 {
+		t.Errorf("an owner makes %d claims and %d wishes", claims, wishes)
+	}
+	owned = nil
+	if claims, wishes := said(); claims != 0 || wishes != 1 {
+		t.Errorf("one that was put out makes %d claims and %d wishes", claims, wishes)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -72,8 +71,6 @@ type worker struct {
 
 	background sync.WaitGroup // whatever else runs; it has clients of ours in use
 	takenOver  chan struct{}  // holds at most one: see endVanished
-
-	lost atomic.Pointer[map[string][]int32] // see balancer
 }
 
 // event is a change of assignment, from the group client's goroutine.
@@ -128,13 +125,14 @@ func (w *worker) join() error {
 	for _, s := range w.top.sources {
 		topics = append(topics, s.topic)
 	}
+	share := &balancer{}
 	on := func(kind string, wait bool) func(context.Context, *kgo.Client, map[string][]int32) {
 		return func(_ context.Context, cl *kgo.Client, ps map[string][]int32) {
 			w.metrics.rebalances.WithLabelValues(w.top.app, kind).Inc()
 			if kind == "lost" {
-				w.lost.Store(&ps)
+				share.hadLost(ps)
 			} else {
-				w.lost.Store(&map[string][]int32{})
+				share.hadLost(nil)
 			}
 			id, _ := cl.GroupMetadata()
 			e := event{kind: kind, partitions: ps, member: id, done: make(chan struct{})}
@@ -148,19 +146,18 @@ func (w *worker) join() error {
 			}
 		}
 	}
-	w.lost.Store(&map[string][]int32{})
 	var err error
 	w.group, err = w.cfg.Kafka.New(
 		kgo.ConsumerGroup(w.top.app),
 		kgo.ConsumeTopics(topics...),
-		kgo.Balancers(balancer{lost: func() map[string][]int32 { return *w.lost.Load() }}),
+		kgo.Balancers(share),
 		kgo.InstanceID(w.instance()),
 		kgo.DisableAutoCommit(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.SessionTimeout(w.cfg.SessionTimeout),
 		kgo.RebalanceTimeout(2*w.cfg.SessionTimeout),
 		kgo.HeartbeatInterval(w.cfg.SessionTimeout/10),
-		kgo.WithHooks(&w.outages),
+		kgo.WithHooks(&w.outages, share),
 		kgo.OnPartitionsAssigned(on("assigned", false)),
 		kgo.OnPartitionsRevoked(on("revoked", true)),
 		kgo.OnPartitionsLost(on("lost", true)),
