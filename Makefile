@@ -26,10 +26,10 @@ build: ## ./comptoir, a static binary
 test: ## what needs nothing but Go
 	go test ./...
 
-check: ## what CI runs: tests, format, vet, lint, race detector, real Apache Kafka and PostgreSQL
+check: ## what CI runs: tests, format, vet, lint, race detector, real Apache Kafka and PostgreSQL, other clients
 	$(STEP) 'tests that need nothing but Go'
 	CI= go test ./...
-	@$(MAKE) fmt vet lint race e2e crash-short
+	@$(MAKE) fmt vet lint race e2e broker-clients crash-short
 	@printf '\ncheck: everything passed\n'
 
 fmt: ## gofmt has nothing to say
