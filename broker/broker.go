@@ -154,7 +154,7 @@ func Open(cfg Config) (_ *Broker, err error) {
 	b.runner, err = core.Start(core.Config{
 		ClusterID: b.dir.format.ClusterID, Host: host, Port: port,
 		DefaultPartitions: DefaultPartitions, MinSession: minSession, FutureLimit: futureLimit,
-		Dir: b.dir.path, Size: b.store.Size,
+		Dir: b.dir.path, Size: b.store.Size, Space: b.space,
 		Settled: observed.answered, Panicked: metrics.Panicked, Logger: log,
 	}, b.store, view, clock{}, srv.DropAll)
 	if err != nil {
@@ -268,6 +268,15 @@ func lowSpace(dir string) uint64 {
 		return 0 // unknown: a full disk is noticed when a write fails
 	}
 	return min(most, usage.TotalBytes/20)
+}
+
+// space is the disk's size, and what of it is free for us, in bytes; -1 for unknown.
+func (b *Broker) space() (total, free int64) {
+	usage, err := vfs.Default.GetDiskUsage(b.dir.data())
+	if err != nil {
+		return -1, -1
+	}
+	return int64(usage.TotalBytes), int64(usage.AvailBytes)
 }
 
 // clock is the time of day.

@@ -86,6 +86,10 @@ var ErrMagic = errors.New("not a record batch of version 2")
 // ErrDamaged is the error of a header that nobody can have meant. It is wrapped.
 var ErrDamaged = errors.New("the record batch is damaged")
 
+// ErrCount is the error of a header whose number of records does not fit its
+// offsets. It is wrapped.
+var ErrCount = errors.New("record batch: its number of records does not fit its offsets")
+
 // Parse reads the header of the batch at the start of b, which may go on behind
 // it. It checks that the batch is whole and that its fields can be true; Check
 // looks at the checksum.
@@ -125,7 +129,7 @@ func Parse(b []byte) (Header, error) {
 		NumRecords:      int32(binary.BigEndian.Uint32(b[57:])),
 	}
 	if h.LastOffsetDelta < 0 || h.NumRecords < 0 || int64(h.NumRecords) > int64(h.LastOffsetDelta)+1 {
-		return Header{}, fmt.Errorf("record batch: %d records, the last one %d after the first", h.NumRecords, h.LastOffsetDelta)
+		return Header{}, fmt.Errorf("%w: %d records, the last one %d after the first", ErrCount, h.NumRecords, h.LastOffsetDelta)
 	}
 	return h, nil
 }

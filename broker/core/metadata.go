@@ -10,6 +10,9 @@ import (
 // nodeID is the broker's number in its cluster of one.
 const nodeID = 0
 
+// NodeID is the same, for who speaks with clients.
+const NodeID = nodeID
+
 // What a client may do, as bits of Kafka's AclOperation: everything, as there
 // are no access rules.
 const (

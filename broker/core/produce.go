@@ -18,6 +18,9 @@ type Place struct{ Topic, Partition int }
 type Refusal struct {
 	Err  *kerr.Error
 	Text string
+	// Log says that it is the log that refuses, and not what stands before it:
+	// Kafka names the log's start then.
+	Log bool
 	// Records says of single records, by their place in the batch, that they are
 	// why; it need not name all of them.
 	Records []BadRecord
@@ -83,8 +86,7 @@ func (m *Machine) produce(r *Request, req *kmsg.ProduceRequest) {
 
 // producePartition appends a partition's batch, unless its records are refused.
 // It returns the partition, nil if nothing stands there of the batch, and whether
-// it stands in a transaction. As with Kafka, a refusal names the log's start if it
-// is the log that refuses, and not what stands before it.
+// it stands in a transaction.
 func (m *Machine) producePartition(req *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopic, rp kmsg.ProduceRequestTopicPartition, records Refusal, resp *kmsg.ProduceResponseTopicPartition) (_ *partition, transactional bool, _ Refusal) {
 	if req.Acks < -1 || req.Acks > 1 {
 		return nil, false, Refusal{Err: kerr.InvalidRequiredAcks}
@@ -104,6 +106,9 @@ func (m *Machine) producePartition(req *kmsg.ProduceRequest, t *kmsg.ProduceRequ
 	}
 	set := &p.topic.settings
 	h, refused := m.oneBatch(req, rp.Records)
+	if refused.Log {
+		resp.LogStartOffset = p.start
+	}
 	if refused.Err == nil && int64(h.Size) > set.maxMessageBytes {
 		refused = Refusal{Err: kerr.MessageTooLarge, Text: fmt.Sprintf("a record batch of %d bytes, the topic's limit is %d", h.Size, set.maxMessageBytes)}
 	}
@@ -117,7 +122,7 @@ func (m *Machine) producePartition(req *kmsg.ProduceRequest, t *kmsg.ProduceRequ
 	if err != nil {
 		return nil, false, Refusal{Err: err}
 	}
-	resp.LogStartOffset = p.start
+	resp.LogStartOffset = p.start // from here on it is the log that refuses
 	if refused = m.acceptBatch(h); refused.Err == nil {
 		refused = records
 	}
@@ -164,7 +169,7 @@ func (m *Machine) oneBatch(req *kmsg.ProduceRequest, records []byte) (batch.Head
 	case errors.Is(err, batch.ErrDamaged):
 		return h, Refusal{Err: kerr.CorruptMessage, Text: err.Error()}
 	case err != nil:
-		return h, Refusal{Err: kerr.InvalidRecord, Text: err.Error()}
+		return h, Refusal{Err: kerr.InvalidRecord, Text: err.Error(), Log: errors.Is(err, batch.ErrCount)}
 	case h.Size != len(records):
 		return h, Refusal{Err: kerr.InvalidRecord, Text: "more than one record batch for a partition"}
 	case req.Version < 7 && h.Compression() == 4:
@@ -181,7 +186,8 @@ func (m *Machine) acceptBatch(h batch.Header) Refusal {
 	case h.BaseOffset != 0:
 		return Refusal{Err: kerr.InvalidRecord, Text: "the base offset of a record batch that is produced is 0"}
 	case h.LogAppendTime():
-		return Refusal{Err: kerr.InvalidTimestamp, Text: "the broker alone stamps append times"}
+		const why = "the broker alone stamps append times"
+		return Refusal{Err: kerr.InvalidTimestamp, Text: why, Records: []BadRecord{{Text: why}}} // as all of them
 	case err != nil:
 		return Refusal{Err: kerr.InvalidRecord, Text: err.Error()}
 	}

@@ -20,7 +20,7 @@ func fenced(err *kerr.Error, newer bool) *kerr.Error {
 func (m *Machine) addPartitionsToTxn(r *Request, req *kmsg.AddPartitionsToTxnRequest) {
 	m.relaxed(r, answerAddPartitions(req, func(x kmsg.AddPartitionsToTxnRequestTransaction) []*kerr.Error {
 		if x.VerifyOnly {
-			return m.verifyPartitions(x, req.Version)
+			return m.verifyPartitions(x)
 		}
 		return m.addPartitions(x)
 	}))
@@ -126,7 +126,7 @@ func (m *Machine) addPartitions(x kmsg.AddPartitionsToTxnRequestTransaction) []*
 }
 
 // verifyPartitions says of each partition whether it is in the transaction.
-func (m *Machine) verifyPartitions(x kmsg.AddPartitionsToTxnRequestTransaction, version int16) (errs []*kerr.Error) {
+func (m *Machine) verifyPartitions(x kmsg.AddPartitionsToTxnRequestTransaction) (errs []*kerr.Error) {
 	t, err := m.transaction(x.TransactionalID, x.ProducerID, x.ProducerEpoch)
 	if err != nil {
 		return everyPartition(x, err)
@@ -135,7 +135,7 @@ func (m *Machine) verifyPartitions(x kmsg.AddPartitionsToTxnRequestTransaction, 
 		for _, index := range xt.Partitions {
 			p, unknown := m.partition(xt.Topic, index)
 			if unknown != nil || !t.has(p) {
-				errs = append(errs, outside(version >= 5))
+				errs = append(errs, kerr.TransactionAbortable)
 			} else {
 				errs = append(errs, nil)
 			}
@@ -157,11 +157,7 @@ func outside(newer bool) *kerr.Error {
 func (m *Machine) addOffsetsToTxn(r *Request, req *kmsg.AddOffsetsToTxnRequest) {
 	resp := req.ResponseKind().(*kmsg.AddOffsetsToTxnResponse)
 	t, err := m.transaction(req.TransactionalID, req.ProducerID, req.ProducerEpoch)
-	switch {
-	case err != nil:
-	case req.Group == "":
-		err = kerr.InvalidGroupID
-	default:
+	if err == nil {
 		err = m.addGroup(t, req.Group)
 	}
 	resp.ErrorCode = code(fenced(err, req.Version >= 2))

@@ -37,7 +37,7 @@ func TestAddPartitionsForBrokers(t *testing.T) {
 		partitions []int32
 		want       []*kerr.Error
 	}{
-		{4, true, []int32{0}, []*kerr.Error{kerr.InvalidTxnState}},
+		{4, true, []int32{0}, []*kerr.Error{kerr.TransactionAbortable}},
 		{5, true, []int32{0}, []*kerr.Error{kerr.TransactionAbortable}},
 		{5, false, []int32{0, 2}, []*kerr.Error{kerr.OperationNotAttempted, kerr.UnknownTopicOrPartition}},
 		{5, true, []int32{0}, []*kerr.Error{kerr.TransactionAbortable}},

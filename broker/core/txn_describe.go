@@ -130,7 +130,8 @@ func (p *partition) activeProducers() (all []kmsg.DescribeProducersResponseTopic
 	for _, s := range slices.SortedFunc(maps.Values(p.producers), func(a, b *sequences) int { return cmp.Compare(a.producer, b.producer) }) {
 		a := kmsg.NewDescribeProducersResponseTopicPartitionActiveProducer()
 		a.ProducerID, a.ProducerEpoch, a.CoordinatorEpoch, a.CurrentTxnStartOffset = s.producer, int32(s.epoch), 0, s.open
-		a.LastSequence, a.LastTimestamp = -1, -1
+		// Since a marker has raised its epoch it has written nothing else.
+		a.LastSequence, a.LastTimestamp = -1, s.used
 		if s.count > 0 {
 			a.LastSequence, a.LastTimestamp = s.newest().last, s.newest().time
 		}

@@ -158,6 +158,12 @@ func (f *fetching) partition(part fetchPart, p kmsg.FetchRequestTopicPartition, 
 	if rp.ErrorCode = epochError(p.CurrentLeaderEpoch, state.Epoch); rp.ErrorCode != 0 {
 		return rp, true
 	}
+	if f.req.ReplicaID >= 0 || f.req.ReplicaState.ID >= 0 {
+		// A broker that would follow: there are no replicas.
+		rp.ErrorCode = kerr.NotLeaderForPartition.Code
+		rp.CurrentLeader.LeaderID, rp.CurrentLeader.LeaderEpoch = core.NodeID, state.Epoch
+		return rp, true
+	}
 	if p.FetchOffset < state.Start || p.FetchOffset > state.End {
 		rp.ErrorCode = kerr.OffsetOutOfRange.Code
 		return rp, true
