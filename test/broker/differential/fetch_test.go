@@ -72,6 +72,40 @@ var fetchCases = []kase{
 		req.SessionID, req.SessionEpoch = 77, 5
 		s.send(req)
 	}},
+	{kmsg.Fetch, "a session of its own", func(s *session) {
+		if s.version < 7 {
+			s.note("sessions come with version 7")
+			return
+		}
+		req := s.fetch(s.topic("t", 1), 0, 0)
+		req.SessionEpoch = 0
+		s.send(req)
+	}},
+	{kmsg.Fetch, "aborted ones, from each offset", func(s *session) {
+		t := s.topic("t", 1)
+		p := s.transactional("x")
+		for range 2 {
+			for _, commit := range []bool{false, true} {
+				s.quiet(p.add(t, 0))
+				s.quiet(p.produce(t, 0, p.sequence, "a"))
+				s.quiet(p.produce(t, 0, p.sequence+1, "b"))
+				p.sequence += 2
+				s.quiet(p.end(commit))
+				p.follow()
+				s.stable(t, 0)
+			}
+		}
+		for offset := range int64(13) {
+			req := s.fetchCommitted(t, 0, offset)
+			req.MaxBytes, req.Topics[0].Partitions[0].PartitionMaxBytes = 150, 150
+			s.send(req)
+		}
+	}},
+	{kmsg.Fetch, "a topic id that nobody has", func(s *session) {
+		req := s.fetch(s.topic("t", 1), 0, 0)
+		req.Topics[0].TopicID = [16]byte{1, 2, 3}
+		s.send(req)
+	}},
 	{kmsg.Fetch, "no topics", func(s *session) {
 		req := s.fetch("", 0, 0)
 		req.Topics = nil

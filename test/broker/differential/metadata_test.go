@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -8,8 +9,44 @@ import (
 
 var metadataCases = []kase{
 	{kmsg.Metadata, "a topic", func(s *session) { s.send(metadata(s.topic("t", 3))) }},
-	{kmsg.Metadata, "an unknown topic", func(s *session) { s.send(metadata(s.name("nowhere"))) }},
-	{kmsg.Metadata, "an unknown topic among others", func(s *session) { s.send(metadata(s.topic("t", 1), s.name("nowhere"))) }},
+	{kmsg.Metadata, "an unknown topic", func(s *session) {
+		if s.version < 4 { // which creates what it asks for
+			resp, ok := s.quiet(metadata(s.name("nowhere"))).(*kmsg.MetadataResponse)
+			s.note("created by the question=%v", ok && resp.Topics[0].ErrorCode == 0)
+			s.until("the topic is there", func() bool {
+				resp, ok := s.quiet(metadata(s.name("nowhere"))).(*kmsg.MetadataResponse)
+				return ok && resp.Topics[0].ErrorCode == 0 && len(resp.Topics[0].Partitions) > 0
+			})
+		}
+		resp, ok := s.quiet(metadata(s.name("nowhere"))).(*kmsg.MetadataResponse)
+		if ok && s.version < 4 {
+			resp.Topics[0].Partitions = resp.Topics[0].Partitions[:1] // whose number is a default
+		}
+		s.write(metadata(), resp)
+	}},
+	{kmsg.Metadata, "an unknown topic among others", func(s *session) {
+		if s.version < 4 {
+			s.note("it would be created")
+			return
+		}
+		s.send(metadata(s.topic("t", 1), s.name("nowhere")))
+	}},
+	{kmsg.Metadata, "all topics, of which two are ours", func(s *session) {
+		s.topic("a", 1)
+		s.topic("b", 2)
+		req := metadata()
+		resp, ok := s.quiet(req).(*kmsg.MetadataResponse)
+		if ok {
+			resp.Topics = slices.DeleteFunc(resp.Topics, func(t kmsg.MetadataResponseTopic) bool {
+				return t.Topic == nil || !strings.HasPrefix(*t.Topic, s.prefix)
+			})
+			s.write(req, resp)
+		}
+	}},
+	{kmsg.Metadata, "a topic twice", func(s *session) {
+		t := s.topic("t", 1)
+		s.send(metadata(t, t))
+	}},
 	{kmsg.Metadata, "illegal names", func(s *session) {
 		for _, n := range []string{"", ".", "..", "a b", "é", strings.Repeat("x", 250)} {
 			s.send(metadata(n))

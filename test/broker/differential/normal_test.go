@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kbin"
@@ -37,7 +39,7 @@ func (n *names) word(kind, value string) string {
 // broker.
 var leftOut = []string{"Version", "UnknownTags", "ThrottleMillis", "ErrorMessage"}
 
-// flatten gives an answer as lines "field.field[n].field=value".
+// flatten gives an answer as lines "field.n.field=value".
 func (n *names) flatten(v any) []string {
 	var lines []string
 	n.flat(reflect.ValueOf(v), "", "", &lines)
@@ -88,12 +90,17 @@ func (n *names) list(v reflect.Value, path, field string, lines *[]string) {
 	var order []element
 	for i := range v.Len() {
 		var own []string
-		(&names{}).flat(v.Index(i), "", field, &own)
+		// By what is known of it alone: what is new has no order.
+		(&names{words: maps.Clone(n.words), counts: maps.Clone(n.counts)}).flat(v.Index(i), "", field, &own)
 		order = append(order, element{strings.Join(own, "\n"), i})
 	}
 	slices.SortStableFunc(order, func(a, b element) int { return strings.Compare(a.key, b.key) })
 	for i, e := range order {
-		n.flat(v.Index(e.index), fmt.Sprintf("%s[%d]", path, i), field, lines)
+		place := strconv.Itoa(i)
+		if field == "Configs" { // read better by name
+			place = v.Index(e.index).FieldByName("Name").String()
+		}
+		n.flat(v.Index(e.index), path+"."+place, field, lines)
 	}
 }
 
@@ -111,6 +118,8 @@ func (n *names) scalar(v reflect.Value, field string) string {
 		return "address"
 	case field == "Port":
 		return "port"
+	case slices.Contains([]string{"TotalBytes", "UsableBytes"}, field) && v.Int() > 0:
+		return "bytes" // no two times the same
 	case slices.Contains([]string{"NodeID", "ControllerID", "Leader", "LeaderID", "CoordinatorID", "Replicas", "ISR"}, field) && text != "-1":
 		return "node"
 	case v.Kind() == reflect.Int64 && v.Int() > 1e12 && v.Int() < 1e14:
@@ -140,7 +149,7 @@ func (n *names) bytes(b []byte, path, field string, null bool, lines *[]string) 
 			return // the room ended within a batch, which clients pass over
 		}
 		if cut || batch.ReadFrom(b) != nil {
-			*lines = append(*lines, fmt.Sprintf("%s[%d]=%d bytes that are no batch", path, i, len(b)))
+			*lines = append(*lines, fmt.Sprintf("%s.%d=%d bytes that are no batch", path, i, len(b)))
 			return
 		}
 		size := 12 + int(batch.Length)
@@ -153,7 +162,7 @@ func (n *names) bytes(b []byte, path, field string, null bool, lines *[]string) 
 		if batch.ProducerID >= 0 {
 			producer = n.word("producer-", fmt.Sprint(batch.ProducerID))
 		}
-		*lines = append(*lines, fmt.Sprintf("%s[%d]=offset %d+%d attributes %x %s epoch %d sequence %d checksum %s records %s", path, i,
+		*lines = append(*lines, fmt.Sprintf("%s.%d=offset %d+%d attributes %x %s epoch %d sequence %d checksum %s records %s", path, i,
 			batch.FirstOffset, batch.LastOffsetDelta, batch.Attributes, producer, batch.ProducerEpoch, batch.FirstSequence, sum, records(batch)))
 	}
 }

@@ -100,6 +100,19 @@ var offsetCases = []kase{
 		s.send(deleteRecords(s.name("nowhere"), 0, 0))
 		s.send(deleteRecords(s.topic("t", 1), 4, 0))
 	}},
+	{kmsg.DeleteRecords, "a topic that is compacted and cut", func(s *session) {
+		s.send(deleteRecords(s.topic("t", 1, "cleanup.policy", "compact,delete"), 0, 0))
+	}},
+	{kmsg.DeleteRecords, "within an open transaction", func(s *session) {
+		t := s.topic("t", 1)
+		s.quiet(s.produce(t, 0, batch("a")))
+		p := s.transactional("x")
+		s.quiet(p.add(t, 0))
+		s.quiet(p.produce(t, 0, 0, "b"))
+		s.reaches(t, 2)
+		s.send(deleteRecords(t, 0, 2))
+		s.send(s.fetchCommitted(t, 0, 2))
+	}},
 	{kmsg.DeleteRecords, "a compacted topic", func(s *session) {
 		s.send(deleteRecords(s.topic("t", 1, "cleanup.policy", "compact"), 0, 0))
 	}},

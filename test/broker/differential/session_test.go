@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,11 @@ type session struct {
 	conns   []*wire.Conn
 	current int
 	lines   []string
-	names   names
+	answers int // noted
+	// patience, if it is not 0, takes the place of answerLimit.
+	patience time.Duration
+	met      *met
+	names    names
 }
 
 // span is a range of versions, both ends included.
@@ -88,10 +93,12 @@ func (s *session) send(req kmsg.Request) kmsg.Response {
 }
 
 func (s *session) write(req kmsg.Request, resp kmsg.Response) {
-	what := kmsg.NameForKey(req.Key())
+	// Numbered: the answers to two requests are not to be taken for each other.
+	s.answers++
+	what := fmt.Sprintf("%d. %s", s.answers, kmsg.NameForKey(req.Key()))
 	if resp == nil {
 		if p, ok := req.(*kmsg.ProduceRequest); !ok || p.Acks != 0 {
-			s.note("%s: no answer", what)
+			s.note("%s=no answer", what)
 		}
 		return
 	}
@@ -139,15 +146,16 @@ func topmost(key kmsg.Key) int16 {
 }
 
 func (s *session) once(req kmsg.Request) kmsg.Response {
-	ctx, cancel := context.WithTimeout(s.t.Context(), answerLimit)
+	ctx, cancel := context.WithTimeout(s.t.Context(), cmp.Or(s.patience, answerLimit))
 	defer cancel()
 	resp, err := s.conn().Do(ctx, req)
+	s.met.add(req, resp)
 	if err != nil {
 		s.conns[s.current].Close()
 		s.conns[s.current] = nil
 		var timeout net.Error
 		if errors.As(err, &timeout) && timeout.Timeout() {
-			s.note("%s: no answer within %v", kmsg.NameForKey(req.Key()), answerLimit)
+			s.note("%d. %s: how=no answer in time", s.answers+1, kmsg.NameForKey(req.Key()))
 		}
 		return nil
 	}
@@ -167,6 +175,7 @@ func (s *session) later(req kmsg.Request) (wait func() kmsg.Response) {
 		if err != nil {
 			resp = nil
 		}
+		s.met.add(req, resp)
 		answer <- resp
 	}()
 	return func() kmsg.Response {
@@ -245,27 +254,35 @@ func listOffsets(topic string, partition int32, at int64) *kmsg.ListOffsetsReque
 		Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Partition: partition, Timestamp: at, CurrentLeaderEpoch: -1, MaxNumOffsets: 1}}}}}
 }
 
-// diff compares two transcripts: the lines that only one of them has.
-func diff(kafka, ours []string) (list []string) {
+// complaint is a line that one of two transcripts has and the other has not.
+type complaint struct {
+	kafka       bool // it is Apache Kafka's
+	path, value string
+}
+
+func (c complaint) String() string {
+	side := "ours "
+	if c.kafka {
+		side = "kafka"
+	}
+	return side + " " + c.path + "=" + c.value
+}
+
+// diff compares two transcripts.
+func diff(kafka, ours []string) (list []complaint) {
 	for _, d := range []struct {
-		sign string
-		in   []string
-		out  []string
-	}{{"kafka", kafka, ours}, {"ours ", ours, kafka}} {
+		kafka   bool
+		in, out []string
+	}{{true, kafka, ours}, {false, ours, kafka}} {
 		rest := slices.Clone(d.out)
 		for _, l := range d.in {
 			if i := slices.Index(rest, l); i >= 0 {
 				rest = slices.Delete(rest, i, i+1)
 				continue
 			}
-			list = append(list, d.sign+" "+l)
+			path, value, _ := strings.Cut(l, "=")
+			list = append(list, complaint{d.kafka, path, value})
 		}
 	}
 	return list
-}
-
-// field is a line's field, without its value.
-func field(line string) string {
-	p, _, _ := strings.Cut(line, "=")
-	return strings.TrimSpace(strings.TrimPrefix(strings.TrimPrefix(p, "kafka"), "ours"))
 }

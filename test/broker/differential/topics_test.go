@@ -127,62 +127,6 @@ var topicCases = []kase{
 		req.Topics[0].Assignment = []kmsg.CreatePartitionsRequestTopicAssignment{{Replicas: []int32{s.node()}}}
 		s.send(req)
 	}},
-	{kmsg.DescribeConfigs, "what was set", func(s *session) {
-		t := s.topic("t", 1, "retention.ms", "12345", "cleanup.policy", "compact")
-		s.send(describeConfigs(kmsg.ConfigResourceTypeTopic, t, "retention.ms", "cleanup.policy", "max.message.bytes", "no.such.setting"))
-	}},
-	{kmsg.DescribeConfigs, "names of all settings of a topic", func(s *session) {
-		if resp, ok := s.quiet(describeConfigs(kmsg.ConfigResourceTypeTopic, s.topic("t", 1))).(*kmsg.DescribeConfigsResponse); ok {
-			for _, c := range resp.Resources[0].Configs {
-				s.note("DescribeConfigs setting %s sensitive=%v readonly=%v type=%v", c.Name, c.IsSensitive, c.ReadOnly, c.ConfigType)
-			}
-		}
-	}},
-	{kmsg.DescribeConfigs, "defaults of a topic", func(s *session) {
-		t := s.topic("t", 1)
-		for _, n := range []string{"cleanup.policy", "compression.type", "delete.retention.ms", "max.message.bytes", "message.timestamp.type", "min.cleanable.dirty.ratio",
-			"min.compaction.lag.ms", "min.insync.replicas", "retention.bytes", "retention.ms", "segment.bytes", "segment.ms", "message.timestamp.after.max.ms", "message.timestamp.before.max.ms"} {
-			s.send(describeConfigs(kmsg.ConfigResourceTypeTopic, t, n))
-		}
-	}},
-	{kmsg.DescribeConfigs, "unknown resources", func(s *session) {
-		s.send(describeConfigs(kmsg.ConfigResourceTypeTopic, s.name("nowhere"), "retention.ms"))
-		s.send(describeConfigs(kmsg.ConfigResourceTypeTopic, "not a topic!", "retention.ms"))
-		s.send(describeConfigs(kmsg.ConfigResourceTypeBroker, "77", "log.retention.ms"))
-		s.send(describeConfigs(kmsg.ConfigResourceTypeBroker, "abc", "log.retention.ms"))
-		s.send(describeConfigs(99, "x"))
-	}},
-	{kmsg.IncrementalAlterConfigs, "set, delete, append, subtract", func(s *session) {
-		t := s.topic("t", 1)
-		for _, c := range []struct {
-			op          kmsg.IncrementalAlterConfigOp
-			name, value string
-		}{{0, "retention.ms", "777"}, {1, "retention.ms", ""}, {2, "cleanup.policy", "compact"}, {3, "cleanup.policy", "delete"}, {2, "retention.ms", "1"}, {9, "retention.ms", "1"},
-			{0, "retention.ms", "abc"}, {0, "no.such.setting", "1"}, {1, "no.such.setting", ""}, {0, "cleanup.policy", "burn"}, {3, "cleanup.policy", "compact"}} {
-			s.send(alterConfigs(t, c.op, c.name, c.value))
-			s.send(describeConfigs(kmsg.ConfigResourceTypeTopic, t, "retention.ms", "cleanup.policy"))
-		}
-	}},
-	{kmsg.IncrementalAlterConfigs, "only validated", func(s *session) {
-		t := s.topic("t", 1)
-		req := alterConfigs(t, 0, "retention.ms", "777")
-		req.ValidateOnly = true
-		s.send(req)
-		s.send(describeConfigs(kmsg.ConfigResourceTypeTopic, t, "retention.ms"))
-	}},
-	{kmsg.IncrementalAlterConfigs, "an unknown topic", func(s *session) { s.send(alterConfigs(s.name("nowhere"), 0, "retention.ms", "1")) }},
-	{kmsg.IncrementalAlterConfigs, "the same setting twice", func(s *session) {
-		req := alterConfigs(s.topic("t", 1), 0, "retention.ms", "1")
-		req.Resources[0].Configs = append(req.Resources[0].Configs, req.Resources[0].Configs[0])
-		s.send(req)
-	}},
-	{kmsg.AlterConfigs, "all settings anew", func(s *session) {
-		t := s.topic("t", 1, "retention.ms", "12345")
-		value := "compact"
-		s.send(&kmsg.AlterConfigsRequest{Resources: []kmsg.AlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: t,
-			Configs: []kmsg.AlterConfigsRequestResourceConfig{{Name: "cleanup.policy", Value: &value}}}}})
-		s.send(describeConfigs(kmsg.ConfigResourceTypeTopic, t, "retention.ms", "cleanup.policy"))
-	}},
 	{kmsg.DescribeLogDirs, "a topic's size", func(s *session) {
 		t := s.topic("t", 2)
 		s.quiet(s.produce(t, 1, batch("a")))
@@ -221,17 +165,4 @@ func deleteTopics(names ...string) *kmsg.DeleteTopicsRequest {
 
 func createPartitions(name string, partitions int32) *kmsg.CreatePartitionsRequest {
 	return &kmsg.CreatePartitionsRequest{TimeoutMillis: 10_000, Topics: []kmsg.CreatePartitionsRequestTopic{{Topic: name, Count: partitions}}}
-}
-
-func describeConfigs(kind kmsg.ConfigResourceType, name string, settings ...string) *kmsg.DescribeConfigsRequest {
-	return &kmsg.DescribeConfigsRequest{Resources: []kmsg.DescribeConfigsRequestResource{{ResourceType: kind, ResourceName: name, ConfigNames: settings}}}
-}
-
-func alterConfigs(topic string, op kmsg.IncrementalAlterConfigOp, name, value string) *kmsg.IncrementalAlterConfigsRequest {
-	c := kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: name, Op: op, Value: &value}
-	if op == kmsg.IncrementalAlterConfigOpDelete {
-		c.Value = nil
-	}
-	return &kmsg.IncrementalAlterConfigsRequest{Resources: []kmsg.IncrementalAlterConfigsRequestResource{{
-		ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: topic, Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{c}}}}
 }

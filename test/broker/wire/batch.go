@@ -14,7 +14,8 @@ import (
 type Batch struct {
 	Offset     int64
 	Attributes int16
-	Time       int64 // of all records, in milliseconds
+	Time       int64   // of the records, in milliseconds
+	Deltas     []int64 // to be added to the records' times, in milliseconds; may be shorter than Values
 	ProducerID int64
 	Epoch      int16
 	Sequence   int32
@@ -48,10 +49,16 @@ func (b Batch) InTransaction() Batch {
 // Encode returns the batch in format 2, uncompressed, with its checksum.
 func (b Batch) Encode() []byte {
 	var records []byte
+	latest := b.Time
 	for n, v := range b.Values {
 		var r []byte
 		r = append(r, 0) // attributes
-		r = kbin.AppendVarlong(r, 0)
+		delta := int64(0)
+		if n < len(b.Deltas) {
+			delta = b.Deltas[n]
+		}
+		latest = max(latest, b.Time+delta)
+		r = kbin.AppendVarlong(r, delta)
 		r = kbin.AppendVarint(r, int32(n))
 		if n < len(b.Keys) && b.Keys[n] != nil {
 			r = kbin.AppendVarintBytes(r, b.Keys[n])
@@ -68,7 +75,7 @@ func (b Batch) Encode() []byte {
 	}
 	batch := kmsg.RecordBatch{
 		FirstOffset: b.Offset, PartitionLeaderEpoch: -1, Magic: 2, Attributes: b.Attributes,
-		LastOffsetDelta: int32(len(b.Values) - 1), FirstTimestamp: b.Time, MaxTimestamp: b.Time,
+		LastOffsetDelta: int32(len(b.Values) - 1), FirstTimestamp: b.Time, MaxTimestamp: latest,
 		ProducerID: b.ProducerID, ProducerEpoch: b.Epoch, FirstSequence: b.Sequence,
 		NumRecords: int32(len(b.Values)), Records: records,
 	}
