@@ -78,3 +78,68 @@ func TestPipeDeadlines(t *testing.T) {
 		t.Errorf("a deadline taken away still ends a read: %v", err)
 	}
 }
+
+// Small writes and large ones, which are taken from where they are, come in order,
+// however they are read.
+func TestPipeKeepsOrder(t *testing.T) {
+	a, b := testPipe(t)
+	var sent []byte
+	sizes := []int{1, pipeLend, 3, pipeLend - 1, pipeLend - 1, pipeLend - 1, 5 * pipeBuffer, 2, 7}
+	for i, n := range sizes {
+		sent = append(sent, bytes.Repeat([]byte{byte(i)}, n)...)
+	}
+	go func() {
+		rest := sent
+		for _, n := range sizes {
+			_, _ = a.Write(rest[:n])
+			rest = rest[n:]
+		}
+		a.Close()
+	}()
+	var got []byte
+	for n := 1; ; n = n%50_000*3 + 1 {
+		p := make([]byte, n)
+		m, err := b.Read(p)
+		got = append(got, p[:m]...)
+		if err != nil {
+			break
+		}
+	}
+	if !bytes.Equal(got, sent) {
+		t.Fatalf("%d bytes of %d, or others", len(got), len(sent))
+	}
+}
+
+// A writer learns how much of a large write was taken.
+func TestPipeLargeWriteEnds(t *testing.T) {
+	for name, end := range map[string]func(a, b net.Conn){
+		"deadline": func(a, _ net.Conn) { _ = a.SetWriteDeadline(time.Unix(1, 0)) },
+		"close":    func(_, b net.Conn) { b.Close() },
+	} {
+		a, b := testPipe(t)
+		type result struct {
+			n   int
+			err error
+		}
+		written := make(chan result)
+		go func() {
+			n, err := a.Write(bytes.Repeat([]byte{1}, pipeLend))
+			written <- result{n, err}
+		}()
+		if _, err := io.ReadFull(b, make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+		end(a, b)
+		if got := <-written; got.n != 10 || !errors.Is(got.err, os.ErrDeadlineExceeded) && !errors.Is(got.err, io.ErrClosedPipe) {
+			t.Errorf("%s: %d bytes of 10 taken, %v", name, got.n, got.err)
+		}
+		_ = a.SetWriteDeadline(time.Time{})
+		if name == "deadline" {
+			go func() { _, _ = a.Write([]byte{2}) }()
+			p := make([]byte, 1)
+			if _, err := b.Read(p); err != nil || p[0] != 2 {
+				t.Errorf("read %d, %v behind what was given up", p[0], err)
+			}
+		}
+	}
+}
