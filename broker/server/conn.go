@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,7 @@ const inFlight = 32
 
 // keptBuffer is the size up to which a connection keeps the buffer of its
 // answers.
-const keptBuffer = 256 << 10
+const keptBuffer = 16 << 10
 
 // conn is a connection: one goroutine reads requests and passes them on, one
 // writes the answers, in order.
@@ -112,6 +113,9 @@ func (c *conn) readAll(ctx context.Context) (err error) {
 			func(n int) error { return h.grow(ctx, n, limits.Stall) },
 			func() { _ = c.nc.SetReadDeadline(time.Now().Add(limits.Stall)) })
 		if err == nil {
+			if int16(binary.BigEndian.Uint16(frame)) == int16(kmsg.Produce) {
+				h.buffers = append(h.buffers, frame)
+			}
 			err = c.take(ctx, frame, h)
 		}
 		if err != nil {
@@ -232,7 +236,7 @@ func (c *conn) writeAll(ctx context.Context) (err error) {
 			err = c.panicked(p)
 		}
 	}()
-	var out []byte
+	var kept []byte
 	for {
 		var s *slot
 		select {
@@ -243,22 +247,23 @@ func (c *conn) writeAll(ctx context.Context) (err error) {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if out, err = c.write(ctx, s, out[:0]); err != nil {
+		if kept, err = c.write(ctx, s, kept); err != nil {
 			return err
-		}
-		if cap(out) > keptBuffer {
-			out = nil
 		}
 	}
 }
 
 // write waits for an answer and sends it. It returns the buffer it was given, or
-// a larger one.
-func (c *conn) write(ctx context.Context, s *slot, out []byte) ([]byte, error) {
+// one for the next answer that is no larger than keptBuffer.
+func (c *conn) write(ctx context.Context, s *slot, kept []byte) ([]byte, error) {
 	defer s.release()
 	resp, err := s.wait(ctx)
 	if err != nil {
-		return out, err
+		return kept, err
+	}
+	out, records := kept[:0], int(s.sent.n.Load())
+	if records > keptBuffer/2 {
+		out = takeBuffer(records + keptBuffer)[:0]
 	}
 	out = appendResponse(out, s.header.correlationID, resp)
 	if err = c.nc.SetWriteDeadline(time.Now().Add(c.server.cfg.Limits.Stall)); err == nil {
@@ -267,7 +272,12 @@ func (c *conn) write(ctx context.Context, s *slot, out []byte) ([]byte, error) {
 	if err == nil {
 		c.server.cfg.Metrics.answered(s.header.key, time.Since(s.begun))
 	}
-	return out, err
+	if records > keptBuffer/2 {
+		giveBuffer(out)
+	} else if cap(out) <= keptBuffer {
+		kept = out
+	}
+	return kept, err
 }
 
 func (s *slot) wait(ctx context.Context) (kmsg.Response, error) {

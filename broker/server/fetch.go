@@ -27,6 +27,7 @@ func (s *Server) fetch(ctx context.Context, req *kmsg.FetchRequest, sent *held) 
 	f := s.newFetch(req)
 	defer func() {
 		s.answers.seize(int64(f.got))
+		sent.buffers = f.buffers
 		sent.n.Add(int64(f.got))
 	}()
 	// The first look is without a watch: most fetches find something.
@@ -56,6 +57,8 @@ type fetching struct {
 	parts  []fetchPart
 	logs   []*core.Log
 	got    int // bytes of the answer
+	// buffers are what the answer's records stand in.
+	buffers [][]byte
 }
 
 // leastFetch is how many bytes a fetch may answer with however many are on their
@@ -118,7 +121,10 @@ func (f *fetching) read(resp *kmsg.FetchResponse) bool {
 		left = min(left, int(f.req.MaxBytes))
 	}
 	enough := len(f.parts) == 0
-	f.got = 0
+	for _, b := range f.buffers {
+		giveBuffer(b) // of the last look, which found too little
+	}
+	f.got, f.buffers = 0, f.buffers[:0]
 	at := -1
 	for _, part := range f.parts {
 		t := f.req.Topics[part.topic]
@@ -187,7 +193,7 @@ func (f *fetching) partition(part fetchPart, p kmsg.FetchRequestTopicPartition, 
 	}
 	var b []byte
 	if err == nil {
-		b, err = f.server.cfg.Reader.Read(part.log.ID, p.FetchOffset, below, n, nil)
+		b, err = f.server.cfg.Reader.ReadInto(part.log.ID, p.FetchOffset, below, n, f.take)
 	}
 	if now := part.log.State(); p.FetchOffset < now.Start {
 		// Records were deleted while we read: what we have may begin behind a gap.
@@ -210,6 +216,12 @@ func (f *fetching) partition(part fetchPart, p kmsg.FetchRequestTopicPartition, 
 		rp.RecordBatches = b
 	}
 	return rp, true
+}
+
+func (f *fetching) take(n int) []byte {
+	b := takeBuffer(n)
+	f.buffers = append(f.buffers, b)
+	return b
 }
 
 // epochError holds the leader epoch that a client knows against ours (KIP-320);

@@ -127,9 +127,9 @@ type late struct {
 	first func()
 }
 
-func (l late) Read(p store.Partition, from, below int64, max int, dst []byte) ([]byte, error) {
+func (l late) ReadInto(p store.Partition, from, below int64, max int, take func(int) []byte) ([]byte, error) {
 	l.first()
-	return l.Store.Read(p, from, below, max, dst)
+	return l.Store.ReadInto(p, from, below, max, take)
 }
 
 // heldUp is a store whose syncs wait.

@@ -31,7 +31,8 @@ const step = 64 << 10
 type growth func(n int) error
 
 // readFrame reads a size and as many bytes. It takes memory as they come and
-// not as they are announced, and asks grow for it.
+// not as they are announced, and asks grow for it. Those of a produce request are
+// from takeBuffer: whoever is done with it gives them back.
 func readFrame(r *bufio.Reader, limits Limits, grow growth, begun func()) ([]byte, error) {
 	// The size is judged alone, in case no more comes.
 	head, err := peek(r, 4)
@@ -53,6 +54,10 @@ func readFrame(r *bufio.Reader, limits Limits, grow growth, begun func()) ([]byt
 	if _, err := r.Discard(4); err != nil {
 		return nil, err
 	}
+	take, give := func(n int) []byte { return make([]byte, n) }, func([]byte) {}
+	if key == int16(kmsg.Produce) {
+		take, give = takeBuffer, giveBuffer
+	}
 	var b []byte
 	for len(b) < int(size) {
 		have := len(b)
@@ -60,8 +65,9 @@ func readFrame(r *bufio.Reader, limits Limits, grow growth, begun func()) ([]byt
 		if err := grow(n); err != nil {
 			return nil, err
 		}
-		larger := make([]byte, have+n)
+		larger := take(have + n)
 		copy(larger, b)
+		give(b)
 		b = larger
 		if _, err := io.ReadFull(r, b[have:]); err != nil {
 			return nil, fmt.Errorf("a request of %d bytes breaks off: %w", size, err)
@@ -153,6 +159,8 @@ func appendResponse(dst []byte, correlationID int32, resp kmsg.Response) []byte 
 type held struct {
 	budget *budget
 	n      atomic.Int64
+	// buffers are given back with it. They are set before it is shared.
+	buffers [][]byte
 }
 
 // grow takes n more bytes. It waits, but if it holds some already, for as long as
@@ -170,6 +178,10 @@ func (h *held) grow(ctx context.Context, n int, most time.Duration) error {
 
 func (h *held) release() {
 	if n := h.n.Swap(0); n != 0 {
+		for _, b := range h.buffers {
+			giveBuffer(b)
+		}
+		h.buffers = nil
 		h.budget.give(n)
 	}
 }

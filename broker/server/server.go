@@ -21,6 +21,7 @@ import (
 // Reader is the store, as far as records are read from it.
 type Reader interface {
 	Read(p store.Partition, from, below int64, max int, dst []byte) ([]byte, error)
+	ReadInto(p store.Partition, from, below int64, max int, take func(n int) []byte) ([]byte, error)
 	Batches(p store.Partition, from, below int64, fn func(store.BatchInfo) error) error
 	ScanRange(from, to []byte, fn func(key, value []byte) error) error
 }

@@ -25,6 +25,17 @@ type BatchInfo struct {
 // and returns a *DamageError for one that is not as it was written, together with
 // those before it.
 func (s *Store) Read(p Partition, from, below int64, max int, dst []byte) ([]byte, error) {
+	return s.read(p, from, below, max, dst, nil)
+}
+
+// ReadInto is Read into memory that take gives, of n bytes with anything in them.
+// It is not called when there is nothing to read, and may be called again for
+// more; what it gave is the caller's.
+func (s *Store) ReadInto(p Partition, from, below int64, max int, take func(n int) []byte) ([]byte, error) {
+	return s.read(p, from, below, max, nil, take)
+}
+
+func (s *Store) read(p Partition, from, below int64, max int, dst []byte, take func(n int) []byte) ([]byte, error) {
 	list := pointers.Get().(*[]pointer)
 	defer func() {
 		*list = (*list)[:0]
@@ -37,7 +48,7 @@ func (s *Store) Read(p Partition, from, below int64, max int, dst []byte) ([]byt
 			return dst, err
 		}
 		var n int
-		dst, n, err = s.readAll(*list, dst)
+		dst, n, err = s.readAll(*list, dst, take)
 		if !oserror.IsNotExist(err) {
 			return dst, err
 		}
@@ -109,12 +120,18 @@ func (x *index) each(from, to []byte, fn func(*pointer) bool) error {
 
 // readAll appends the batches, and returns how many they were. Batches that lie
 // close to each other are read at once.
-func (s *Store) readAll(list []pointer, dst []byte) ([]byte, int, error) {
+func (s *Store) readAll(list []pointer, dst []byte, take func(n int) []byte) ([]byte, int, error) {
 	total := 0
 	for i := range list {
 		total += list[i].size
 	}
-	dst = slices.Grow(dst, total)
+	switch room := cap(dst) - len(dst); {
+	case room >= total:
+	case take != nil:
+		dst = append(take(len(dst) + total)[:0], dst...)
+	default:
+		dst = slices.Grow(dst, total)
+	}
 	for done := 0; done < len(list); {
 		n := run(list[done:])
 		var err error
