@@ -26,10 +26,10 @@ build: ## ./comptoir, a static binary
 test: ## what needs nothing but Go
 	go test ./...
 
-check: ## what CI runs: tests, format, vet, lint, race detector, real Apache Kafka and PostgreSQL, other clients
+check: ## what CI runs: tests, format, vet, lint, race detector, kill -9, real Apache Kafka and PostgreSQL, other clients
 	$(STEP) 'tests that need nothing but Go'
 	CI= go test ./...
-	@$(MAKE) fmt vet lint race e2e broker-clients crash-short
+	@$(MAKE) fmt vet lint race broker-kills-short e2e broker-clients crash-short
 	@printf '\ncheck: everything passed\n'
 
 fmt: ## gofmt has nothing to say
@@ -81,12 +81,14 @@ crash-short: ## a few telling cells of the crash matrix, drawn by a seed that is
 crash: ## the long crash matrix: instances, brokers, PostgreSQL and network, killed, stopped, filled up
 	COMPTOIR_CRASH_LONG=1 $(MATRIX) -timeout 60m
 
-broker-kills-short: ## the embedded broker under 30 random kill -9, by a seed that is printed
-	$(STEP) 'the broker under kill -9'
-	COMPTOIR_KILLS=30 go test ./test/broker/kill -run '^TestKills$$' -count=1 -v -timeout 10m
+KILLS = for sync in commit interval; do COMPTOIR_KILL_SYNC=$$sync go test ./test/broker/kill -run '^TestKills$$' -count=1 -v -timeout 60m; done
 
-broker-kills: ## the same under 200
-	COMPTOIR_KILLS=200 go test ./test/broker/kill -run '^TestKills$$' -count=1 -v -timeout 60m
+broker-kills-short: ## the embedded broker under 30 random kill -9, in both modes of sync, by seeds that are printed
+	$(STEP) 'the broker under kill -9'
+	export COMPTOIR_KILLS=15; $(KILLS)
+
+broker-kills: ## the same under 400
+	export COMPTOIR_KILLS=200; $(KILLS)
 
 broker-clients: ## clients of other houses, in Go and Java, against the embedded broker
 	$(STEP) 'other clients'

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	histories = flag.Int("histories", 300, "random histories of the crash tests")
+	histories = flag.Int("histories", 700, "random histories of the crash tests")
 	firstSeed = flag.Uint64("seed", 1, "seed of the first of them")
 )
 
