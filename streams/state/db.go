@@ -6,6 +6,9 @@
 // batches being on disk, is caught up from the changelogs. It must never be ahead
 // of a committed transaction: callers apply a Batch only when the transaction's
 // outcome is known.
+//
+// A disk that is full is waited out: the state goes on in memory as long as there
+// is room, and then refuses batches. See DB.Health.
 package state
 
 import (
@@ -13,8 +16,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -26,6 +31,9 @@ import (
 // DB is the state of one instance. It is safe for concurrent use.
 type DB struct {
 	p        *pebble.DB
+	disk     *disk
+	room     room
+	patience time.Duration
 	instance string
 
 	mu     sync.Mutex
@@ -66,29 +74,41 @@ func OpenMemory() (*DB, error) { return open("state", vfs.NewMem(), DefaultCache
 func open(dir string, fs vfs.FS, cacheBytes int64) (*DB, error) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
+	db := &DB{
+		disk: newDisk(fs), room: newRoom(), patience: patience,
+		spaces: map[string]uint32{}, next: 1,
+	}
 	opts := &pebble.Options{
-		FS:    fs,
+		FS:    db.disk,
 		Cache: cache,
 		// Up to three of them. Less makes more tables to look into and to merge, and
 		// in more the lists have grown out of the processor's caches: 32 MiB cost
 		// half as much CPU again.
-		MemTableSize: 8 << 20,
-		DisableWAL:   true,
-		Logger:       silent{},
+		MemTableSize: memTable,
+		// Never: who waits within Pebble could not be told that the disk is full.
+		MemTableStopWritesThreshold: math.MaxInt32,
+		L0StopWritesThreshold:       math.MaxInt32,
+		DisableWAL:                  true,
+		Logger:                      silent{db.disk},
+		EventListener: &pebble.EventListener{
+			FlushEnd:      func(pebble.FlushInfo) { db.room.kick() },
+			CompactionEnd: func(pebble.CompactionInfo) { db.room.kick() },
+		},
 	}
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		// Small values, soon replaced: unpacking costs more than it saves.
 		opts.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	}
-	p, err := pebble.Open(dir, opts)
-	if err != nil {
+	var err error
+	if db.p, err = pebble.Open(dir, opts); err != nil {
 		return nil, fmt.Errorf("state: open %s (another process may be using it): %w", dir, err)
 	}
-	db := &DB{p: p, spaces: map[string]uint32{}, next: 1}
+	go db.watch()
 	if err := db.load(); err != nil {
-		return nil, errors.Join(err, p.Close())
+		return nil, errors.Join(err, db.close())
 	}
+	db.disk.open()
 	return db, nil
 }
 
@@ -100,7 +120,7 @@ func (db *DB) load() error {
 	if id == nil {
 		id = []byte(uuid.NewString())
 		// The identity is on disk at once: a lost one would leave an unfenced twin.
-		if err := errors.Join(db.p.Set(keyInstance, id, pebble.NoSync), db.p.Flush()); err != nil {
+		if err := errors.Join(db.p.Set(keyInstance, id, pebble.NoSync), db.flush()); err != nil {
 			return fmt.Errorf("state: %w", err)
 		}
 	}
@@ -120,8 +140,18 @@ func (db *DB) load() error {
 	return it.Close()
 }
 
-// Close writes to disk what is in memory alone, and closes the database.
-func (db *DB) Close() error { return errors.Join(db.p.Flush(), db.p.Close()) }
+// Close writes to disk what is in memory alone, unless the disk cannot take it,
+// and closes the database.
+func (db *DB) Close() error {
+	return errors.Join(db.flush(), db.close())
+}
+
+func (db *DB) close() error {
+	db.disk.release()
+	close(db.room.stop)
+	<-db.room.done
+	return db.p.Close()
+}
 
 // Instance returns the identity of this instance: a UUID that is made when the
 // directory is and lives as long.
@@ -269,13 +299,16 @@ func (i *Iter) Close() error {
 }
 
 // Batch is a set of writes that are applied together or not at all.
-type Batch struct{ b *pebble.Batch }
+type Batch struct {
+	db *DB
+	b  *pebble.Batch
+}
 
 // NewBatch starts a batch.
-func (db *DB) NewBatch() *Batch { return &Batch{db.p.NewBatch()} }
+func (db *DB) NewBatch() *Batch { return &Batch{db, db.p.NewBatch()} }
 
 // NewBatchOf starts a batch with room for so many bytes.
-func (db *DB) NewBatchOf(bytes int) *Batch { return &Batch{db.p.NewBatchWithSize(bytes)} }
+func (db *DB) NewBatchOf(bytes int) *Batch { return &Batch{db, db.p.NewBatchWithSize(bytes)} }
 
 // Set writes a key, given with its space's prefix. Errors come with Apply.
 func (b *Batch) Set(key, value []byte) { _ = b.b.Set(key, value, nil) }
@@ -292,8 +325,13 @@ func (b *Batch) Empty() bool { return b.b.Empty() }
 // Size returns the batch's size in bytes.
 func (b *Batch) Size() int { return b.b.Len() }
 
-// Apply writes the batch, without waiting for the disk, and ends it.
+// Apply writes the batch, without waiting for the disk, and ends it. While much
+// waits to be written it waits too; it fails when the disk takes nothing.
 func (b *Batch) Apply() error {
+	if err := b.db.makeRoom(b.b.Len()); err != nil {
+		b.Drop()
+		return err
+	}
 	if err := b.b.Commit(pebble.NoSync); err != nil {
 		return fmt.Errorf("state: apply: %w", err)
 	}
@@ -314,13 +352,13 @@ func after(prefix []byte) []byte {
 	return nil
 }
 
-// silent drops Pebble's chatter: its errors are returned as well.
-type silent struct{}
+// silent drops Pebble's chatter: its errors are returned as well. What it calls
+// fatal, a manifest that failed, ends the writing. A panic instead would leave
+// Pebble's locks taken if somebody recovered from it.
+type silent struct{ disk *disk }
 
 func (silent) Infof(string, ...any)  {}
 func (silent) Errorf(string, ...any) {}
-func (silent) Fatalf(format string, args ...any) {
-	// Pebble calls this when it cannot keep its promises (a failed WAL write):
-	// going on would be worse than stopping.
-	panic(fmt.Sprintf("state: "+format, args...))
+func (s silent) Fatalf(format string, args ...any) {
+	s.disk.end(fmt.Errorf(format, args...))
 }
