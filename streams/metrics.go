@@ -9,6 +9,7 @@ type Metrics struct {
 	commits       *prometheus.CounterVec
 	commitTime    *prometheus.HistogramVec
 	tasks         *prometheus.GaugeVec
+	opening       *prometheus.GaugeVec
 	restored      *prometheus.CounterVec
 	restoredBytes *prometheus.CounterVec
 	restoring     *prometheus.GaugeVec
@@ -33,6 +34,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		tasks: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "comptoir_stage_tasks", Help: "Tasks at work in this instance.",
 		}, []string{"stage"}),
+		opening: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "comptoir_stage_opening_seconds", Help: "How long tasks have been being opened, if that is longer than a session; as of some seconds ago.",
+		}, []string{"stage"}),
 		restored:      counter("comptoir_stage_restored_records_total", "Changelog records read to restore local state.", "stage"),
 		restoredBytes: counter("comptoir_stage_restored_bytes_total", "Keys and values of the changelog records read to restore local state.", "stage"),
 		restoring: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -42,7 +46,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		foreign:    counter("comptoir_stage_foreign_offsets_total", "Partitions whose group offset was missing or not ours, so that the store's position ruled.", "stage"),
 		vanished:   counter("comptoir_stage_vanished_transactions_total", "Open transactions of instances that are gone, ended by this one.", "stage"),
 	}
-	reg.MustRegister(m.records, m.decodeErrors, m.commits, m.commitTime, m.tasks, m.restored, m.restoredBytes, m.restoring, m.rebalances, m.foreign, m.vanished)
+	reg.MustRegister(m.records, m.decodeErrors, m.commits, m.commitTime, m.tasks, m.opening, m.restored, m.restoredBytes, m.restoring, m.rebalances, m.foreign, m.vanished)
 	return m
 }
 
@@ -59,6 +63,7 @@ func (m *Metrics) init(app string) {
 	}
 	m.commitTime.WithLabelValues(app)
 	m.tasks.WithLabelValues(app)
+	m.opening.WithLabelValues(app)
 	m.restored.WithLabelValues(app)
 	m.restoredBytes.WithLabelValues(app)
 	m.restoring.WithLabelValues(app)

@@ -22,6 +22,7 @@ type opening struct {
 	wanted    []int32
 	producers bool // make them too
 	stale     bool // of no use any more; belongs to the run goroutine
+	watch     watch
 
 	// Set when done.
 	err   error
@@ -52,6 +53,7 @@ func (w *worker) openMissing(ctx context.Context) {
 	}
 	octx, cancel := context.WithCancel(ctx)
 	o := &opening{cancel: cancel, done: make(chan struct{}), wanted: wanted, producers: !w.prod.open()}
+	o.watch.begin()
 	w.opening = o
 	select {
 	case w.takenOver <- struct{}{}:
@@ -82,6 +84,9 @@ func (w *worker) look() {
 func (w *worker) findObstacle() error {
 	if !w.member {
 		return fmt.Errorf("out of group %s, whose coordinator does not hear of us: joining again", w.top.app)
+	}
+	if o := w.opening; o != nil && o.watch.late(w.cfg.SessionTimeout) {
+		return o.slow()
 	}
 	for p := range w.app.tasks {
 		all := 0
@@ -115,6 +120,7 @@ func (w *worker) atWork() {
 // takeOpened puts opened tasks to work, if they still are ours.
 func (w *worker) takeOpened(o *opening) error {
 	w.opening = nil
+	w.metrics.opening.WithLabelValues(w.top.app).Set(0)
 	if o.err != nil || o.stale {
 		o.prod.close()
 		if o.stale || errors.Is(o.err, context.Canceled) {
@@ -177,11 +183,13 @@ func (w *worker) takeOpened(o *opening) error {
 func (w *worker) open(ctx context.Context, o *opening) error {
 	if o.producers {
 		// First, since this settles what our last transaction left open.
+		o.watch.at("settling what our last transactions left")
 		var err error
 		if o.prod, err = openProducers(ctx, w.cfg, w.instance(), w.fetch); err != nil {
 			return err
 		}
 	}
+	o.watch.at("looking at the topics")
 	adm := kadm.NewClient(w.fetch)
 	ids, starts, ends, err := w.describeInputs(ctx, adm)
 	if err != nil {
@@ -189,6 +197,7 @@ func (w *worker) open(ctx context.Context, o *opening) error {
 	}
 	// The group's offsets before the changelog's end: a transaction that is in
 	// neither cannot commit any more, since the generation has changed.
+	o.watch.at("asking for the group's offsets")
 	held, err := w.groupOffsets(ctx, o.wanted, ids)
 	if err != nil {
 		return err
@@ -197,10 +206,12 @@ func (w *worker) open(ctx context.Context, o *opening) error {
 	o.ends = ends
 	o.tasks, o.start, o.held = map[int32]*task{}, map[partitionKey]int64{}, map[partitionKey]int64{}
 	if w.top.stateful() {
-		if err := w.restore(ctx, o.wanted, ids[w.top.changelog()]); err != nil {
+		o.watch.at("looking at the changelog")
+		if err := w.restore(ctx, o.wanted, ids[w.top.changelog()], &o.watch); err != nil {
 			return err
 		}
 	}
+	o.watch.at("reading the local state")
 	for _, p := range o.wanted {
 		t, err := newTask(w.top, p, w.cfg.State, w.app.globals, w.app.counts, w.log, now)
 		if err != nil {

@@ -28,7 +28,7 @@ const (
 // restore brings the local state of tasks up to the ends of their changelogs. It
 // reads what is committed, up to the end of everything: the last stable offset
 // would miss a transaction that the previous owner has just ended.
-func (w *worker) restore(ctx context.Context, tasks []int32, id [16]byte) error {
+func (w *worker) restore(ctx context.Context, tasks []int32, id [16]byte, watch *watch) error {
 	topic := w.top.changelog()
 	adm := kadm.NewClient(w.fetch)
 	starts, err := listOffsets(ctx, adm.ListStartOffsets, topic)
@@ -63,7 +63,7 @@ func (w *worker) restore(ctx context.Context, tasks []int32, id [16]byte) error 
 		return nil
 	}
 	w.log.Info("restoring state", "partitions", len(consume), "offsets", total)
-	told := newProgress(w, total)
+	told := newProgress(w, watch, total)
 	defer told.end()
 	defer func() {
 		for _, r := range restoring {
@@ -123,31 +123,39 @@ func (w *worker) restore(ctx context.Context, tasks []int32, id [16]byte) error 
 // progress tells how a restore goes, in metrics and in the log.
 type progress struct {
 	w              *worker
+	watch          *watch
 	began, said    time.Time
 	records, bytes int64
 	counted        struct{ records, bytes int64 } // by the metrics
 }
 
-func newProgress(w *worker, left int64) *progress {
+func newProgress(w *worker, watch *watch, left int64) *progress {
 	now := time.Now()
-	w.metrics.restoring.WithLabelValues(w.top.app).Set(float64(left))
-	return &progress{w: w, began: now, said: now}
+	p := &progress{w: w, watch: watch, began: now, said: now}
+	p.show(left)
+	return p
 }
 
 // add counts a record, and says whether it is time to tell.
 func (p *progress) add(r *kgo.Record) bool {
 	p.records++
+	p.watch.beat()
 	p.bytes += int64(len(r.Key) + len(r.Value))
 	return p.records%10000 == 0
 }
 
 func (p *progress) tell(left int64) {
 	p.count()
-	p.w.metrics.restoring.WithLabelValues(p.w.top.app).Set(float64(left))
+	p.show(left)
 	if time.Since(p.said) >= restoreSays {
 		p.said = time.Now()
 		p.w.log.Info("restoring state", "records", p.records, "remaining_offsets", left, "mb_per_second", p.rate())
 	}
+}
+
+func (p *progress) show(left int64) {
+	p.w.metrics.restoring.WithLabelValues(p.w.top.app).Set(float64(left))
+	p.watch.at(fmt.Sprintf("restoring state, of which %d offsets are left", left))
 }
 
 func (p *progress) count() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,6 +87,38 @@ func TestRestoreTellsItsProgress(t *testing.T) {
 			t.Error("the end of the restore is not logged")
 		}
 	})
+}
+
+// TestOpeningThatTakesLong holds an opening by a transaction that is open in the
+// changelog: health, log and metrics tell of it, it is begun anew after a time,
+// and once the transaction has ended all is well.
+func TestOpeningThatTakesLong(t *testing.T) {
+	c := newCluster(t)
+	c.countingTopics()
+	c.launch(t.TempDir(), c.counting).halt(t) // makes the changelog
+	end := c.transact("foreign", &kgo.Record{Topic: c.n("app-state-changelog"), Partition: 1,
+		Key: append(appendStoreName(nil, "counts"), 'k'), Value: numberSerde.Append(nil, 99)})
+	count, value := metered()
+	seen := &logs{}
+	app := c.prepare(t.TempDir(), c.counting, count, seen.use, c.shortSession)
+	started := make(chan error, 1)
+	go func() { started <- app.Start(t.Context()) }()
+	c.eventually("the opening is told of", func() bool {
+		health := fmt.Sprint(app.Health())
+		return strings.Contains(health, "being opened") && strings.Contains(health, "restoring state") &&
+			seen.count("part of the work waits", "restoring state") > 1 && value("comptoir_stage_opening_seconds", "") >= c.session().Seconds()
+	})
+	c.eventually("it is begun anew", func() bool { return seen.count("opened anew") > 0 })
+	end(true)
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	if err := app.Health(); err != nil {
+		t.Errorf("health at the end: %v", err)
+	}
+	if n := value("comptoir_stage_opening_seconds", ""); n != 0 {
+		t.Errorf("an opening of %v s at the end", n)
+	}
 }
 
 func (c *cluster) fillChangelog(records int) {

@@ -240,6 +240,7 @@ func (w *worker) step(ctx context.Context) (err error) {
 		return errOutage
 	}
 	w.openMissing(ctx)
+	w.watchOpening()
 	w.catchUp()
 	if w.resting(ctx) {
 		return nil
@@ -344,6 +345,9 @@ func (w *worker) idleWait() time.Duration {
 	}
 	if w.holding {
 		wait = min(wait, time.Until(w.catchBy))
+	}
+	if w.opening != nil {
+		wait = min(wait, time.Until(w.opening.watch.next))
 	}
 	return max(wait, 0)
 }
