@@ -503,6 +503,9 @@ func (n *Node) checks() []web.Check {
 			return err
 		}})
 	}
+	if len(n.stages) > 0 {
+		checks = append(checks, started("state", func() bool { return n.state != nil }, func(context.Context) error { return n.state.Health() }))
+	}
 	if n.cfg.HasRole("relais") {
 		checks = append(checks, started("relais", func() bool { return n.relay != nil }, func(context.Context) error { return n.relay.Health() }))
 	}

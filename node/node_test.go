@@ -99,11 +99,11 @@ func TestReadiness(t *testing.T) {
 		roles               []string
 		needed, dispensable string
 	}{
-		{nil, "database", "kafka service-suivi relais connect audit service-stock service-paiement"},
+		{nil, "database", "kafka service-suivi relais connect audit service-stock service-paiement state"},
 		{[]string{"api"}, "database", "kafka"},
 		{[]string{"relais", "suivi"}, "database kafka relais service-suivi", ""},
 		{[]string{"suivi", "audit"}, "database kafka service-suivi", "audit"},
-		{[]string{"stock", "connect"}, "kafka service-stock connect", ""},
+		{[]string{"stock", "connect"}, "kafka service-stock connect state", ""},
 	} {
 		cfg := freePorts(t)
 		if tc.roles != nil {
