@@ -48,7 +48,7 @@ func (n *Node) auditor() (*audit.Follower, error) {
 	cfg := audit.FollowerConfig{
 		Config: audit.Config{
 			Kafka: n.kafka, Dir: filepath.Join(n.cfg.DataDir, "audit"), Limit: time.Duration(n.cfg.Audit.Delai), Share: n.cfg.Audit.Part,
-			Zone: zone, Logger: n.log, Registerer: n.registry,
+			Zone: zone, Logger: n.log, Registerer: n.registry, Yield: n.load.High,
 		},
 		DatabaseAt: n.orderDatabase(), ArchiveTable: n.cfg.Audit.Table,
 	}

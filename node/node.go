@@ -68,6 +68,7 @@ type Node struct {
 	watch     *watch
 	state     *state.DB
 	apps      []*streams.App
+	load      streams.Load // of the apps
 	stages    []commerce.Stage
 	payments  *payments
 	connect   *connect.Worker
@@ -354,6 +355,7 @@ func (n *Node) startStages(ctx context.Context) error {
 			ReplicationFactor: n.replication(),
 			// kfake starts a trimmed partition at 0 again after a restart.
 			Trace:   n.processed(),
+			Load:    &n.load,
 			Metrics: metrics, Logger: n.log,
 		})
 		if err != nil {

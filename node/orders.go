@@ -213,7 +213,7 @@ func (p payloads) Fetch(ctx context.Context, entries []orderdb.Entry) ([]api.Pay
 }
 
 func (n *Node) startTrack(ctx context.Context) (err error) {
-	cfg := track.Config{Kafka: n.kafka, DB: n.database, Instance: n.state.Instance(), Logger: n.log, Registerer: n.registry}
+	cfg := track.Config{Kafka: n.kafka, DB: n.database, Instance: n.state.Instance(), Logger: n.log, Registerer: n.registry, Yield: n.load.High}
 	if n.api != nil {
 		cfg.Applied = n.api.Nudge
 	}

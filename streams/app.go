@@ -47,6 +47,9 @@ type Config struct {
 	// transaction that holds it has committed: see Processed. It runs on the
 	// App's goroutine and must return at once. Nil means no tracing, at no cost.
 	Trace func(Processed)
+	// Load is told when the App has more to do than it can do at once; several
+	// Apps may share one. Nil means nobody is told.
+	Load *Load
 	// Metrics counts what the App does; nil means nowhere.
 	Metrics *Metrics
 	// Logger defaults to discarding.

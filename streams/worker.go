@@ -278,6 +278,9 @@ func (w *worker) step(ctx context.Context) (err error) {
 	}
 	w.punctuate()
 	if w.due(dry) {
+		if !dry {
+			w.cfg.Load.note()
+		}
 		if err := w.commit(ctx); err != nil {
 			return err
 		}
@@ -430,6 +433,7 @@ func (w *worker) handle(ctx context.Context, t *task, src *source, r *kgo.Record
 	}
 	w.handOver()
 	if w.txn.bytes+t.size() >= w.cfg.BufferBytes {
+		w.cfg.Load.note()
 		return w.commit(ctx)
 	}
 	return nil

@@ -75,6 +75,9 @@ type Config struct {
 	// a tenth of a core, while the rest of the process does nothing. Defaults to 1: no
 	// rest.
 	Share float64
+	// Yield, if there is one, tells whether others in the process need the
+	// processors: the work then takes an eighth of its share.
+	Yield func() bool
 	// Memory is about how many bytes facts and fetches may hold in memory.
 	// Defaults to DefaultMemory.
 	Memory int64

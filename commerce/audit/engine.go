@@ -67,7 +67,7 @@ type engine struct {
 }
 
 func newEngine(cfg Config, src source, s *store) *engine {
-	return &engine{cfg: cfg, src: src, s: s, m: cfg.metrics, pace: newPace(cfg.Share), names: map[string]bool{}, waits: map[lag]time.Time{}}
+	return &engine{cfg: cfg, src: src, s: s, m: cfg.metrics, pace: newPace(cfg.Share, cfg.Yield), names: map[string]bool{}, waits: map[lag]time.Time{}}
 }
 
 // progress tells how far a step is, now and then.

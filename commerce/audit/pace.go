@@ -14,6 +14,9 @@ const (
 	// paceIdle is the share of one core that may be taken while that is next to
 	// nothing.
 	paceIdle = 0.1
+	// paceYield is the part of the share that is taken while others need the
+	// processors.
+	paceYield = 0.125
 )
 
 // pace keeps work to a share of one core's time. One goroutine uses it.
@@ -23,14 +26,16 @@ type pace struct {
 	began time.Time // of the work since the last rest
 	// cpu returns the processor time that the process has had.
 	cpu func() time.Duration
+	// yield tells whether others need the processors; nil: they do not.
+	yield func() bool
 
 	looked time.Time
 	used   time.Duration // cpu as of then
 	own    time.Duration // of the work since then
 }
 
-func newPace(share float64) *pace {
-	return &pace{share: share, now: share, began: time.Now(), cpu: processorTime, looked: time.Now(), used: processorTime()}
+func newPace(share float64, yield func() bool) *pace {
+	return &pace{share: share, now: share, yield: yield, began: time.Now(), cpu: processorTime, looked: time.Now(), used: processorTime()}
 }
 
 // work says that now work begins: what came before was waiting.
@@ -52,7 +57,11 @@ func (p *pace) rest(ctx context.Context) error {
 		p.now = p.allowed(past, used-p.used)
 		p.looked, p.used, p.own = now, used, 0
 	}
-	t := time.NewTimer(time.Duration(float64(worked) * (1/p.now - 1)))
+	share := p.now
+	if p.yield != nil && p.yield() {
+		share = p.share * paceYield
+	}
+	t := time.NewTimer(time.Duration(float64(worked) * (1/share - 1)))
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

@@ -15,17 +15,19 @@ func TestPace(t *testing.T) {
 		name   string
 		share  float64
 		others float64 // cores that the rest of the process takes
+		yield  func() bool
 		want   time.Duration
 	}{
-		{"beside others", 0.05, 0.8, 20 * time.Second},
-		{"beside a few orders", 0.05, 0.12, 20 * time.Second},
-		{"alone", 0.05, 0, 12 * time.Second},
-		{"no limit", 1, 0.8, time.Second},
+		{"beside others", 0.05, 0.8, nil, 20 * time.Second},
+		{"beside a few orders", 0.05, 0.12, nil, 20 * time.Second},
+		{"alone", 0.05, 0, nil, 12 * time.Second},
+		{"beside many orders", 0.05, 0.8, func() bool { return true }, 160 * time.Second},
+		{"no limit", 1, 0.8, nil, time.Second},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begin, own := time.Now(), time.Duration(0)
-				p := newPace(tc.share)
+				p := newPace(tc.share, tc.yield)
 				p.looked = begin
 				p.cpu = func() time.Duration { return own + time.Duration(tc.others*float64(time.Since(begin))) }
 				p.used = 0
@@ -47,7 +49,7 @@ func TestPace(t *testing.T) {
 
 // TestPaceEnds: a rest does not outlive its context.
 func TestPaceEnds(t *testing.T) {
-	p := newPace(0.001)
+	p := newPace(0.001, nil)
 	p.began = time.Now().Add(-time.Hour)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

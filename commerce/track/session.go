@@ -35,12 +35,6 @@ const (
 	// second apart, and each batch that has one of them reads and writes the order.
 	busyRecords = 2000
 	busyGather  = time.Second
-	// longestYield bounds the rest after a batch while tracking is behind and the
-	// topics still grow: yieldShare times as long as the batch took. The orders
-	// themselves come before what is told of them, and both want the same
-	// processors.
-	yieldShare   = 2
-	longestYield = 2 * time.Second
 	// fetchPause is between the fetches of a batch that gathers: each costs the
 	// broker as much as the records do, unless it has many.
 	fetchPause  = 20 * time.Millisecond
@@ -262,14 +256,15 @@ func (s *session) revoked(_ context.Context, _ *kgo.Client, lost map[string][]in
 // loop gathers batches, and applies each while it gathers the next.
 func (s *session) loop() error {
 	lastCommit := time.Now()
-	var due time.Time   // of the next batch, unless it is full
-	var yield time.Time // until when a full one rests
+	var due time.Time // of the next batch, unless it is full
+	var rest pause    // before a full one
 	grown := growth{}
 	var next *batch
 	var f *flight
 	many := false
 	for s.ctx.Err() == nil {
-		fetches := s.poll(f, next, due, yield, many)
+		rest.look(s.t.cfg.Yield)
+		fetches := s.poll(f, next, due, &rest, many)
 		many = fetches.NumRecords() >= manyRecords
 		if fetches.IsClientClosed() {
 			return errors.New("kafka client closed")
@@ -294,13 +289,11 @@ func (s *session) loop() error {
 			if err := s.land(f); err != nil {
 				return err
 			}
-			due, yield = time.Now().Add(min(gatherShare*f.took, longestGather)), time.Time{}
+			due = time.Now().Add(min(gatherShare*f.took, longestGather))
 			if busy := f.began.Add(busyGather); f.b.records >= busyRecords && due.Before(busy) {
 				due = busy
 			}
-			if grown.taken() {
-				yield = time.Now().Add(min(yieldShare*f.took, longestYield))
-			}
+			rest.landed(f.took, grown.taken())
 			f = nil
 		}
 		switch {
@@ -312,7 +305,7 @@ func (s *session) loop() error {
 			next = nil
 		case s.step.end > 0 && !next.full() && !read: // the slice goes on
 		case s.step.end > 0 || next.full():
-			if time.Now().Before(yield) {
+			if rest.left() > 0 {
 				break
 			}
 			if read {
@@ -361,11 +354,11 @@ func (g *growth) taken() bool {
 // poll waits for records, for the batch under way to be applied, for the next
 // one to be due, or for the input to be dry while the group is to be told
 // something.
-func (s *session) poll(f *flight, next *batch, due, yield time.Time, many bool) kgo.Fetches {
+func (s *session) poll(f *flight, next *batch, due time.Time, rest *pause, many bool) kgo.Fetches {
 	wait := time.Minute
 	switch {
-	case (next.full() || s.step.done) && f == nil && time.Now().Before(yield):
-		sleep(s.ctx, time.Until(yield))
+	case (next.full() || s.step.done) && f == nil && rest.left() > 0:
+		sleep(s.ctx, min(rest.left(), pauseLook))
 		return nil
 	case s.step.done:
 		wait = lastFetch

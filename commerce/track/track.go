@@ -53,6 +53,9 @@ type Config struct {
 	// the same after a restart, which then gets its partitions back at once, also
 	// after a crash.
 	Instance string
+	// Yield, if there is one, tells whether the orders themselves need the
+	// processors: what is told of them then waits longer, unless it is little.
+	Yield func() bool
 	// Applied, if there is one, is called after each batch that is in the
 	// database, by the Tracker's goroutine: it must return at once.
 	Applied func()

@@ -1,0 +1,60 @@
+package track
+
+import "time"
+
+// pause is the rest before a batch while tracking is behind. The orders
+// themselves come before what is told of them, and both want the same
+// processors.
+type pause struct {
+	last    time.Time     // when the last batch was applied
+	took    time.Duration // and how long that took
+	until   time.Time     // the rest of one that is not pressed
+	pressed time.Time     // since when we are, if we are
+}
+
+const (
+	// longestYield bounds the rest after a batch while the topics still grow:
+	// yieldShare times as long as the batch took.
+	yieldShare   = 2
+	longestYield = 2 * time.Second
+	// While the stages have more orders than they can work off (Config.Yield) the
+	// rest is pressedShare times as long as the last batch took, within these
+	// bounds, and there is one before the first batch too. It ends with that.
+	pressedShare    = 8
+	shortestPressed = 5 * time.Second
+	longestPressed  = 10 * time.Second
+	// pauseLook is how often is looked whether that has ended.
+	pauseLook = 100 * time.Millisecond
+)
+
+// landed notes that a batch was applied; grown says that the topics have grown
+// since the one before.
+func (p *pause) landed(took time.Duration, grown bool) {
+	p.last, p.took, p.until = time.Now(), took, time.Time{}
+	if grown {
+		p.until = p.last.Add(min(yieldShare*took, longestYield))
+	}
+}
+
+// look notes whether the stages press, which yield, if not nil, tells.
+func (p *pause) look(yield func() bool) {
+	switch {
+	case yield == nil || !yield():
+		p.pressed = time.Time{}
+	case p.pressed.IsZero():
+		p.pressed = time.Now()
+	}
+}
+
+// left is how long a batch is to wait yet, unless the pressure ends before; 0 or
+// less: not any more.
+func (p *pause) left() time.Duration {
+	if p.pressed.IsZero() {
+		return time.Until(p.until)
+	}
+	since := p.last
+	if since.Before(p.pressed) {
+		since = p.pressed
+	}
+	return time.Until(since.Add(min(max(pressedShare*p.took, shortestPressed), longestPressed)))
+}

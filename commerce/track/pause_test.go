@@ -1,0 +1,50 @@
+package track
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestPause: tracking rests after a batch while the topics grow, and longer while
+// the stages press, but not for ever, and not after they have ceased to.
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pause
+		var pressing bool
+		left := func(when string, want time.Duration) {
+			t.Helper()
+			p.look(func() bool { return pressing })
+			if got := max(p.left(), 0); got != want {
+				t.Errorf("%s: %v are left, not %v", when, got, want)
+			}
+		}
+		p.look(nil)
+		left("at first", 0)
+		p.landed(300*time.Millisecond, false)
+		left("nothing more came", 0)
+		p.landed(300*time.Millisecond, true)
+		left("more came", yieldShare*300*time.Millisecond)
+		p.landed(time.Minute, true)
+		left("a long batch", longestYield)
+		time.Sleep(longestYield)
+		left("after the rest", 0)
+
+		p.landed(time.Second, true)
+		time.Sleep(time.Hour)
+		pressing = true
+		left("pressed, long after a batch", pressedShare*time.Second)
+		time.Sleep(time.Second)
+		left("a second later", (pressedShare-1)*time.Second)
+		pressing = false
+		left("no longer pressed", 0)
+		pressing = true
+		left("pressed anew", pressedShare*time.Second)
+		time.Sleep(pressedShare * time.Second)
+		left("pressed for long", 0)
+		p.landed(time.Millisecond, true)
+		left("after a short batch", shortestPressed)
+		p.landed(time.Minute, true)
+		left("after a long batch", longestPressed)
+	})
+}
