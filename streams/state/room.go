@@ -13,7 +13,7 @@ const (
 	// maxMemory bounds what is in memory alone, and maxLevels the sorted runs at
 	// the top of Pebble's tree: beyond, batches wait.
 	maxMemory = 4 * memTable
-	maxLevels = 12
+	maxLevels = 40
 	// patience is how long a batch waits for a disk that takes nothing.
 	patience = 5 * time.Second
 )
