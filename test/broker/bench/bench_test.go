@@ -33,7 +33,7 @@ type figure struct {
 
 // measures by name; each starts with a broker on an empty directory.
 var measures = map[string]func(t *testing.T, b *broker) []figure{
-	"throughput": throughput, "latency": latency, "pipeline": pipeline, "transactions": transactions, "idle": idle, "large": large,
+	"throughput": throughput, "latency": latency, "pipeline": pipeline, "transactions": transactions, "compaction": compaction, "idle": idle, "large": large,
 }
 
 // broker is one of the two under measurement.
@@ -53,7 +53,7 @@ func TestBesideKfake(t *testing.T) {
 	case "":
 		t.Skip("left out: `make broker-bench` runs it")
 	case "all":
-		names = []string{"throughput", "latency", "pipeline", "transactions", "idle", "large"}
+		names = []string{"throughput", "latency", "pipeline", "transactions", "compaction", "idle", "large"}
 	}
 	var out strings.Builder
 	for _, name := range names {
@@ -65,10 +65,14 @@ func TestBesideKfake(t *testing.T) {
 			if sync == "commit" && (name == "idle" || name == "large") {
 				continue // memory does not depend on it
 			}
+			var every time.Duration // the engine's own
+			if name == "compaction" {
+				every = time.Second
+			}
 			var found [2][]figure
 			for i, engine := range []string{child.Kfake, child.Comptoir} {
 				dir := t.TempDir()
-				b := &broker{child.New(t, child.Config{Engine: engine, Dir: dir, Sync: sync}), dir}
+				b := &broker{child.New(t, child.Config{Engine: engine, Dir: dir, Sync: sync, CleanEvery: every}), dir}
 				if err := b.Start(); err != nil {
 					t.Fatal(err)
 				}
@@ -99,7 +103,12 @@ func (b *broker) client(t *testing.T, opts ...kgo.Opt) *kgo.Client {
 
 func (b *broker) topics(t *testing.T, partitions int32, names ...string) {
 	t.Helper()
-	resp, err := kadm.NewClient(b.client(t)).CreateTopics(t.Context(), partitions, 1, nil, names...)
+	b.configured(t, partitions, nil, names...)
+}
+
+func (b *broker) configured(t *testing.T, partitions int32, config map[string]*string, names ...string) {
+	t.Helper()
+	resp, err := kadm.NewClient(b.client(t)).CreateTopics(t.Context(), partitions, 1, config, names...)
 	if err == nil {
 		err = resp.Error()
 	}

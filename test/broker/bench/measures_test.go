@@ -3,11 +3,13 @@ package bench
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -62,14 +64,23 @@ func throughput(t *testing.T, b *broker) []figure {
 // latency is of acks=all at 1,000 records a second, beside an fsync.
 func latency(t *testing.T, b *broker) []figure {
 	b.topics(t, 3, "load")
+	took, fsync := b.latencies(t, func(time.Duration) bool { return true })
+	return []figure{{"acks=all at 1,000/s, median", "ms", rank(took, .5)}, {"acks=all at 1,000/s, 99 %", "ms", rank(took, .99)}, {"fsync beside, median", "ms", rank(fsync, .5)}}
+}
+
+// latencies are of 1,000 records a second, for span at least and until enough, which
+// is asked every 100 ms or so, says so.
+func (b *broker) latencies(t *testing.T, enough func(since time.Duration) bool) (took, fsync []time.Duration) {
+	t.Helper()
 	cl := b.client(t, kgo.DefaultProduceTopic("load"), kgo.ProducerLinger(0))
 	ctx, cancel := context.WithCancel(t.Context())
 	beside := fsyncs(ctx, t, b.dir)
 	var mu sync.Mutex
-	var took []time.Duration
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(span); time.Now().Before(end); <-tick.C {
+	first := time.Now()
+	for n := 0; time.Since(first) < span || n%100 > 0 || !enough(time.Since(first)); n++ {
+		<-tick.C
 		begun := time.Now()
 		cl.Produce(ctx, &kgo.Record{Value: make([]byte, recordSize)}, func(_ *kgo.Record, err error) {
 			mu.Lock()
@@ -84,8 +95,45 @@ func latency(t *testing.T, b *broker) []figure {
 		t.Fatal(err)
 	}
 	cancel()
-	fsync := <-beside
-	return []figure{{"acks=all at 1,000/s, median", "ms", rank(took, .5)}, {"acks=all at 1,000/s, 99 %", "ms", rank(took, .99)}, {"fsync beside, median", "ms", rank(fsync, .5)}}
+	return took, <-beside
+}
+
+// compaction is of a million records over 100,000 keys, some 230 MB, and what
+// others notice of it.
+func compaction(t *testing.T, b *broker) []figure {
+	const (
+		records, keys = 1_000_000, 100_000
+		patience      = 40 * time.Second
+	)
+	b.topics(t, 3, "load")
+	compact, ratio, segment := "compact", "0.1", "1000"
+	b.configured(t, 1, map[string]*string{"cleanup.policy": &compact, "min.cleanable.dirty.ratio": &ratio, "segment.ms": &segment}, "keyed")
+	cl := b.client(t, append(load(), kgo.DefaultProduceTopic("keyed"))...)
+	for n := range records {
+		cl.Produce(t.Context(), &kgo.Record{Key: fmt.Appendf(nil, "key-%d", n*7919%keys), Value: make([]byte, recordSize)}, nil)
+	}
+	if err := cl.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	adm := kadm.NewClient(cl)
+	size := func() int64 {
+		dirs, err := adm.DescribeAllLogDirs(t.Context(), kadm.TopicsSet{"keyed": {0: {}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var bytes int64
+		dirs.Each(func(d kadm.DescribedLogDir) { bytes += d.Size() })
+		return bytes
+	}
+	whole, compacted := size(), math.Inf(1) // not within our patience
+	began := time.Now()
+	took, _ := b.latencies(t, func(since time.Duration) bool {
+		if size() < whole/4 {
+			compacted = time.Since(began).Seconds()
+		}
+		return compacted < patience.Seconds() || since > patience
+	})
+	return []figure{{"until 1 M records are 100,000", "s", compacted}, {"acks=all at 1,000/s meanwhile, median", "ms", rank(took, .5)}, {"acks=all at 1,000/s meanwhile, 99 %", "ms", rank(took, .99)}}
 }
 
 // pipeline is from a record's arrival to the end of the transaction with its
