@@ -6,10 +6,9 @@ import "time"
 // themselves come before what is told of them, and both want the same
 // processors.
 type pause struct {
-	last    time.Time     // when the last batch was applied
-	took    time.Duration // and how long that took
-	until   time.Time     // the rest of one that is not pressed
-	pressed time.Time     // since when we are, if we are
+	last    time.Time // when the last batch was applied
+	until   time.Time // the end of the rest, if we are not pressed
+	pressed time.Time // since when we are, if we are
 }
 
 const (
@@ -17,12 +16,9 @@ const (
 	// yieldShare times as long as the batch took.
 	yieldShare   = 2
 	longestYield = 2 * time.Second
-	// While the stages have more orders than they can work off (Config.Yield) the
-	// rest is pressedShare times as long as the last batch took, within these
-	// bounds, and there is one before the first batch too. It ends with that.
-	pressedShare    = 8
-	shortestPressed = 5 * time.Second
-	longestPressed  = 10 * time.Second
+	// pressedRest is the rest while the stages have more orders than they can work
+	// off (Config.Yield), also before the first batch. It ends with that.
+	pressedRest = 10 * time.Second
 	// pauseLook is how often is looked whether that has ended.
 	pauseLook = 100 * time.Millisecond
 )
@@ -30,7 +26,7 @@ const (
 // landed notes that a batch was applied; grown says that the topics have grown
 // since the one before.
 func (p *pause) landed(took time.Duration, grown bool) {
-	p.last, p.took, p.until = time.Now(), took, time.Time{}
+	p.last, p.until = time.Now(), time.Time{}
 	if grown {
 		p.until = p.last.Add(min(yieldShare*took, longestYield))
 	}
@@ -56,5 +52,5 @@ func (p *pause) left() time.Duration {
 	if since.Before(p.pressed) {
 		since = p.pressed
 	}
-	return time.Until(since.Add(min(max(pressedShare*p.took, shortestPressed), longestPressed)))
+	return time.Until(since.Add(pressedRest))
 }
