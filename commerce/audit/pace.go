@@ -17,6 +17,9 @@ const (
 	// paceYield is the part of the share that is taken while others need the
 	// processors.
 	paceYield = 0.125
+	// paceLongest is the longest rest for their sake: a commit may be half a second
+	// of work, and a minute of rest after it would look like a standstill.
+	paceLongest = 10 * time.Second
 )
 
 // pace keeps work to a share of one core's time. One goroutine uses it.
@@ -57,11 +60,11 @@ func (p *pace) rest(ctx context.Context) error {
 		p.now = p.allowed(past, used-p.used)
 		p.looked, p.used, p.own = now, used, 0
 	}
-	share := p.now
+	rest := restFor(worked, p.now)
 	if p.yield != nil && p.yield() {
-		share = p.share * paceYield
+		rest = max(rest, min(restFor(worked, p.share*paceYield), paceLongest))
 	}
-	t := time.NewTimer(time.Duration(float64(worked) * (1/share - 1)))
+	t := time.NewTimer(rest)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
@@ -70,6 +73,10 @@ func (p *pace) rest(ctx context.Context) error {
 	}
 	p.began = time.Now()
 	return nil
+}
+
+func restFor(worked time.Duration, share float64) time.Duration {
+	return time.Duration(float64(worked) * (1/share - 1))
 }
 
 // allowed is the share after a time in which the process has used so much. What
