@@ -181,11 +181,10 @@ func (c *conn) request(s *slot, req kmsg.Request) *core.Request {
 }
 
 func (c *conn) decode(req kmsg.Request, body []byte) error {
-	if req.Key() == int16(kmsg.Produce) {
-		if err := checkProduceShape(body, req.GetVersion()); err != nil {
-			return err
-		}
-	} else if len(body) > step {
+	if err := checkShape(body, req); err != nil {
+		return err
+	}
+	if req.Key() != int16(kmsg.Produce) && len(body) > step {
 		c.server.decoding.Lock()
 		defer c.server.decoding.Unlock()
 	}
