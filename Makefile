@@ -69,7 +69,10 @@ bench: ## every benchmark
 
 e2e: ## tests on real Apache Kafka and PostgreSQL, which test/servers starts; a left-out test is a failure
 	$(STEP) 'tests on real Apache Kafka and PostgreSQL'
-	CI=true test/servers/with go test -count=1 -p 1 -timeout 20m $(REAL)
+	CI=true test/servers/with bash -c 'go test -count=1 -p 1 -timeout 20m "$$@" && $(DIFFERENTIAL)' e2e $(REAL)
+
+# Its cases wait for Apache Kafka most of the time.
+DIFFERENTIAL = go test ./test/broker/differential -count=1 -parallel 24 -timeout 5m
 
 # Nothing of the environment narrows it down, and CI=true makes what is missing a failure.
 MATRIX = CI=true COMPTOIR_CRASH_CELL= COMPTOIR_TEST_SERVERS=$(CURDIR)/test/servers go test ./test/crash -run '^TestMatrix$$' -count=1 -v
@@ -99,7 +102,7 @@ broker-clients-all: ## all of them: also kcat, confluent-kafka, kafkajs
 
 broker-differential: ## the same requests to Apache Kafka and to the embedded broker
 	$(STEP) 'Apache Kafka and ours'
-	test/servers/with go test ./test/broker/differential -count=1 -parallel 24 -timeout 15m
+	CI=true test/servers/with $(DIFFERENTIAL)
 
 broker-hostile: ## random and spoilt requests on 50 connections, for HOSTILE (20s)
 	$(STEP) 'hostile bytes'

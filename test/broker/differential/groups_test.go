@@ -147,7 +147,6 @@ var groupCases = []kase{
 		m := s.member()
 		s.quiet(m.leave())
 		s.send(&kmsg.DescribeGroupsRequest{Groups: []string{s.name("g"), s.name("nobody")}, IncludeAuthorizedOperations: true})
-		s.send(&kmsg.DescribeGroupsRequest{Groups: []string{""}})
 	}},
 	{kmsg.DescribeGroups, "one with offsets alone", func(s *session) {
 		s.quiet(s.commit(s.topic("t", 1), 0, 3))
@@ -170,7 +169,7 @@ var groupCases = []kase{
 		}
 	}},
 	{kmsg.DeleteGroups, "a group that nobody knows", func(s *session) {
-		s.send(&kmsg.DeleteGroupsRequest{Groups: []string{s.name("nobody"), ""}})
+		s.send(&kmsg.DeleteGroupsRequest{Groups: []string{s.name("nobody")}})
 	}},
 	{kmsg.DeleteGroups, "with a member, and empty", func(s *session) {
 		m := s.member()
@@ -214,9 +213,14 @@ var groupCases = []kase{
 		s.send(req)
 	}},
 	{kmsg.OffsetCommit, "without group", func(s *session) {
-		req := s.commit(s.topic("t", 1), 0, 5)
+		t := s.topic("t", 1)
+		req := s.commit(t, 0, 5)
 		req.Group = ""
 		s.send(req)
+		// Here, since no other case makes the group without name.
+		s.send(&kmsg.DescribeGroupsRequest{Groups: []string{""}})
+		s.send(&kmsg.OffsetDeleteRequest{Topics: []kmsg.OffsetDeleteRequestTopic{{Topic: t, Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{Partition: 0}}}}})
+		s.send(&kmsg.DeleteGroupsRequest{Groups: []string{""}})
 	}},
 	{kmsg.OffsetCommit, "by a member, and by others", func(s *session) {
 		t := s.topic("t", 1)

@@ -205,9 +205,6 @@ var memberCases = []kase{
 		s.send(s.fetchOffsets(t, 0))
 		s.send(s.fetchOffsets(other, 0))
 	}},
-	{kmsg.OffsetDelete, "without group", func(s *session) {
-		s.send(&kmsg.OffsetDeleteRequest{Topics: []kmsg.OffsetDeleteRequestTopic{{Topic: s.topic("t", 1), Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{Partition: 0}}}}})
-	}},
 	{kmsg.DeleteGroups, "while a transaction holds an offset of it", func(s *session) {
 		t := s.topic("t", 1)
 		s.quiet(s.commit(t, 0, 3))

@@ -40,6 +40,7 @@ var produceCases = []kase{
 	{kmsg.Produce, "a negative partition", func(s *session) { s.send(s.produce(s.topic("t", 1), -1, batch("a"))) }},
 	{kmsg.Produce, "an unknown topic", func(s *session) { s.send(s.produce(s.name("nowhere"), 0, batch("a"))) }},
 	{kmsg.Produce, "an illegal topic name", func(s *session) { s.send(s.produce("not a topic!", 0, batch("a"))) }},
+	{kmsg.Produce, "an internal topic", func(s *session) { s.send(s.produce("__consumer_offsets", 0, batch("a"))) }},
 	{kmsg.Produce, "good and bad partitions at once", func(s *session) {
 		t := s.topic("t", 1)
 		req := s.produce(t, 0, batch("a"))
