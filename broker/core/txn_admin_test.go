@@ -189,6 +189,15 @@ func TestDescribeTransactions(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
+
+	// Of a producer whose end has raised the epoch, the marker is what is known.
+	r.end(5, "x", by, true, nil)
+	producers := kmsg.NewPtrDescribeProducersRequest()
+	producers.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: "t", Partitions: []int32{1}}}
+	active := do[*kmsg.DescribeProducersResponse](r, producers).Topics[0].Partitions[0].ActiveProducers
+	if len(active) != 1 || active[0].LastSequence != -1 || active[0].LastTimestamp != r.now.UnixMilli() || active[0].CurrentTxnStartOffset != -1 {
+		t.Errorf("after the end: %+v, want the marker's time", active)
+	}
 }
 
 // While nothing can be written, requests that would write are refused so that

@@ -70,6 +70,30 @@ func TestFetchOutOfRange(t *testing.T) {
 	}
 }
 
+// There are no replicas: a broker that would follow is told who leads.
+func TestFetchByFollower(t *testing.T) {
+	s, run := testBroker(t, Limits{})
+	createTopic(t, run)
+	produceOne(t, run)
+	for id, want := range map[int32]*kerr.Error{-1: nil, -2: nil, 0: kerr.NotLeaderForPartition, 9: kerr.NotLeaderForPartition} {
+		for _, byState := range []bool{false, true} {
+			req := testFetch(0)
+			if byState {
+				req.ReplicaState.ID = id
+			} else {
+				req.ReplicaID = id
+			}
+			got := s.fetch(t.Context(), req, &held{budget: s.answers}).(*kmsg.FetchResponse).Topics[0].Partitions[0]
+			if kerr.TypedErrorForCode(got.ErrorCode) != want || (len(got.RecordBatches) > 0) != (want == nil) {
+				t.Errorf("replica %d: code %d, %d bytes, want %v", id, got.ErrorCode, len(got.RecordBatches), want)
+			}
+			if want != nil && (got.CurrentLeader.LeaderID != 0 || got.CurrentLeader.LeaderEpoch != 0 || got.HighWatermark != -1) {
+				t.Errorf("replica %d: %+v", id, got)
+			}
+		}
+	}
+}
+
 func TestApiVersionsIntroduction(t *testing.T) {
 	for _, c := range []struct {
 		name, software string
