@@ -69,6 +69,7 @@ func TestDifferential(t *testing.T) {
 		}
 	}
 	coordinated(t, kafka, both)
+	coordinated(t, addr, both)
 	// Announced for old clients of librdkafka, which do not use them, and answered by neither.
 	both[kmsg.Produce] = span{max(both[kmsg.Produce].low, 3), both[kmsg.Produce].high}
 	run := fmt.Sprintf("d%x-", time.Now().UnixNano()&0xffffffff)
@@ -122,11 +123,11 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
-// coordinated returns when groups and transactions have a coordinator: Apache
-// Kafka makes its topics for them when it is asked first, which takes its time.
+// coordinated returns when groups and transactions have a coordinator: the topics
+// for them are made when a broker is asked first, which takes Apache Kafka its time.
 func coordinated(t *testing.T, addr string, both map[kmsg.Key]span) {
 	t.Helper()
-	s := &session{t: t, side: "kafka", addr: addr, key: -1, ranges: both, prefix: "warm-"}
+	s := &session{t: t, side: addr, addr: addr, key: -1, ranges: both, prefix: "warm-"}
 	defer s.close()
 	x := s.name("x")
 	for range 6 { // of settleLimit each
@@ -138,7 +139,7 @@ func coordinated(t *testing.T, addr string, both map[kmsg.Key]span) {
 			return
 		}
 	}
-	t.Fatal("Apache Kafka has no coordinators")
+	t.Fatalf("%s has no coordinators", addr)
 }
 
 // some are the versions that a case goes through: the lowest, the highest, and
