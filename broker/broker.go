@@ -129,8 +129,8 @@ func Open(cfg Config) (_ *Broker, err error) {
 	if b.tcp, err = listen(cfg.Addr); err != nil {
 		return nil, err
 	}
-	began := time.Now()
-	b.store, err = store.Open(store.Options{FS: vfs.Default, Dir: b.dir.data(), Sync: mode, Interval: time.Second, LowSpace: lowSpace(b.dir.data()), BootID: bootID(), Logger: log, OnSync: observed.synced})
+	began, low := time.Now(), lowSpace(b.dir.data())
+	b.store, err = store.Open(store.Options{FS: vfs.Default, Dir: b.dir.data(), Sync: mode, Interval: time.Second, LowSpace: low, Reserve: low / 4, BootID: bootID(), Logger: log, OnSync: observed.synced})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", b.dir.data(), err)
 	}

@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -364,5 +365,28 @@ func TestRefusedWhileReadOnly(t *testing.T) {
 	}
 	if len(a.m.topics.byName) != 1 || len(a.m.topics.byName["a"].partitions) != 1 {
 		t.Error("something was done nevertheless")
+	}
+}
+
+// TestDeletionsWhileNearlyFull: what makes room is done while the rest is refused.
+func TestDeletionsWhileNearlyFull(t *testing.T) {
+	a := newAdmin(t)
+	a.mustCreate("a", 1)
+	a.mustCreate("b", 1)
+	a.m.readOnly = fmt.Errorf("now: %w", store.ErrLowSpace)
+	storage := kerr.KafkaStorageError.Code
+	if got := a.create(newTopic("c", 1))[0]; got.ErrorCode != storage {
+		t.Errorf("create: %+v", got)
+	}
+	records := kmsg.DeleteRecordsRequestTopic{Topic: "b", Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{}}}
+	if got := ask[*kmsg.DeleteRecordsResponse](a, &kmsg.DeleteRecordsRequest{Topics: []kmsg.DeleteRecordsRequestTopic{records}}, 2).Topics[0].Partitions[0]; got.ErrorCode != 0 {
+		t.Errorf("records: %+v", got)
+	}
+	name := "a"
+	if got := ask[*kmsg.DeleteTopicsResponse](a, &kmsg.DeleteTopicsRequest{Topics: []kmsg.DeleteTopicsRequestTopic{{Topic: &name}}}, 6).Topics[0]; got.ErrorCode != 0 {
+		t.Errorf("delete: %+v", got)
+	}
+	if len(a.m.topics.byName) != 1 || a.m.topics.byName["b"] == nil {
+		t.Error("the topic is still there, or another one")
 	}
 }

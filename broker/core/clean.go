@@ -140,7 +140,7 @@ func (m *Machine) cleanables() []Cleanable {
 // clean makes a step of cleaning part of the turn. It reports whether the step
 // still stands: the partition is there, and its policy is the same.
 func (m *Machine) clean(c Cleaned) bool {
-	if m.readOnly != nil {
+	if m.readOnly != nil && (len(c.Replace) > 0 || !m.makesRoom()) {
 		return false
 	}
 	p, err := m.partition(c.Of.Topic, c.Of.Index)

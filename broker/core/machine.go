@@ -134,7 +134,8 @@ type Turn struct {
 // Load makes a machine of what the store holds. unclean says that the last
 // process did not close the store, powerLost that what it had not synced may be
 // gone. What Load decides (a new leader epoch, transactions that are aborted)
-// is in the first turn, which is to be written before any request.
+// is in the first turn, which is to be written before any request, if need be
+// with the room that is kept for a start.
 func Load(cfg Config, view *View, s State, now time.Time, unclean, powerLost bool) (*Machine, error) {
 	m := &Machine{cfg: cfg, log: cfg.Logger, now: now, view: view, number: cfg.turns + 1, first: cfg.turns + 1, shown: cfg.shown, parked: map[*Request]struct{}{}}
 	if m.shown == nil {
@@ -158,6 +159,7 @@ func Load(cfg Config, view *View, s State, now time.Time, unclean, powerLost boo
 		m.abortAll()
 	}
 	m.publishAll()
+	m.turn.Commit.Urgent()
 	return m, nil
 }
 

@@ -1,12 +1,17 @@
 package core
 
 import (
+	"errors"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/comptoir/comptoir/broker/store"
 )
 
 // refuse answers a request that would write while nothing can be written, with
-// a code upon which clients try again. It reports whether r was one.
+// a code upon which clients try again. It reports whether r was one. On a disk
+// that is nearly full deletions are no such requests.
 func (m *Machine) refuse(r *Request) bool {
 	why := text(m.readOnly.Error())
 	var resp kmsg.Response
@@ -23,8 +28,14 @@ func (m *Machine) refuse(r *Request) bool {
 	case *kmsg.CreateTopicsRequest:
 		resp = refuseCreateTopics(req, why)
 	case *kmsg.DeleteTopicsRequest:
+		if m.makesRoom() {
+			return false
+		}
 		resp = refuseDeleteTopics(req, why)
 	case *kmsg.DeleteRecordsRequest:
+		if m.makesRoom() {
+			return false
+		}
 		resp = refuseDeleteRecords(req)
 	case *kmsg.AlterConfigsRequest:
 		resp = refuseAlterConfigs(req, why)
@@ -42,6 +53,16 @@ func (m *Machine) refuse(r *Request) bool {
 		}
 	}
 	m.relaxed(r, resp)
+	return true
+}
+
+// makesRoom tells whether what makes room may be written, since it is room that
+// is missing; the turn may then use what is kept for that.
+func (m *Machine) makesRoom() bool {
+	if !errors.Is(m.readOnly, store.ErrLowSpace) {
+		return false
+	}
+	m.turn.Commit.Urgent()
 	return true
 }
 

@@ -16,6 +16,9 @@ import (
 
 // sweep frees what can be freed.
 func (s *Store) sweep() error {
+	if err := s.cut(); err != nil {
+		return err
+	}
 	if err := s.remove(); err != nil {
 		return err
 	}
@@ -33,6 +36,26 @@ func (s *Store) sweep() error {
 		return err
 	}
 	return s.remove()
+}
+
+// leastCut is how large a file is at least that is ended for want of room.
+const leastCut = 256 << 10
+
+// cut ends the newest file while the disk is nearly full, if little of it is
+// needed: only files that are ended give room back.
+func (s *Store) cut() error {
+	if !errors.Is(s.Health(), ErrLowSpace) {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.journal.end()
+	if s.closed || !s.begun || at.offset < leastCut || 3*s.applier.files[at.file].live >= at.offset {
+		return nil
+	}
+	s.journal.broken = true // as after a write that failed
+	_, err := s.write([]byte{0}, &Commit{urgent: true})
+	return err
 }
 
 // sparse returns the files of which less than a third of a full one is needed.
@@ -180,6 +203,7 @@ func (s *Store) move(c *Commit) error {
 	if err := s.failure(); err != nil {
 		return err
 	}
+	c.urgent = true
 	_, err := s.write([]byte{1}, c)
 	c.Reset()
 	return err

@@ -17,6 +17,7 @@ type Commit struct {
 	batches [][]byte // what Append and Replace got, in order
 	bytes   int      // of batches
 	looks   bool     // an op needs to see what the ones before it did
+	urgent  bool     // see Urgent
 	err     error    // the first misuse, for Write to return
 }
 
@@ -118,6 +119,10 @@ func (c *Commit) fail(err error) {
 		c.err = err
 	}
 }
+
+// Urgent lets the commit be written while the disk is nearly full, with the room
+// that is kept for that. It is for what makes room, and for a start.
+func (c *Commit) Urgent() { c.urgent = true }
 
 // Empty tells whether nothing was asked for since the last Reset.
 func (c *Commit) Empty() bool { return len(c.ops) == 0 && c.err == nil }

@@ -30,11 +30,15 @@ func (s *Store) failure() error {
 }
 
 // writable is called with the lock.
-func (s *Store) writable() error {
+func (s *Store) writable(c *Commit) error {
 	if s.closed {
 		return ErrClosed
 	}
-	return s.Health()
+	err := s.Health()
+	if c.urgent && errors.Is(err, ErrLowSpace) {
+		return nil
+	}
+	return err
 }
 
 // Health returns why the store refuses writes, or nil. A full disk is looked at
@@ -66,6 +70,8 @@ func (r *room) check(s *Store) error {
 		var err error
 		if free, ok := s.Space(); ok && free < s.opts.LowSpace {
 			err = ErrLowSpace
+		} else if ok && free-s.opts.LowSpace > 2*s.opts.Reserve {
+			s.reserve.take()
 		}
 		if (err == nil) != (r.err == nil) {
 			s.log.Warn("free space of the disk", "writes_refused", err != nil)
@@ -79,6 +85,11 @@ func (r *room) check(s *Store) error {
 func (r *room) refuse(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if noRoom(err) {
+		err = fmt.Errorf("%w: %w", ErrLowSpace, err)
+	} else {
+		err = fmt.Errorf("last write failed: %w", err)
+	}
 	r.looked, r.err = time.Now(), err
 }
 

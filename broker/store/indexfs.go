@@ -27,6 +27,9 @@ type indexFS struct {
 	dir    string
 	before func() error // syncs the journal
 	failed func(error)  // told of the first failure
+	// makeRoom, if set, is asked for room when there is none; it reports whether
+	// it has made some.
+	makeRoom func() bool
 
 	mu      sync.Mutex
 	err     error
@@ -54,6 +57,11 @@ func (fs *indexFS) check(err error) error {
 		close(fs.broken)
 	}
 	return err
+}
+
+// full tells whether a change that failed for want of room may be tried again.
+func (fs *indexFS) full(err error) bool {
+	return err != nil && noRoom(err) && fs.makeRoom != nil && fs.makeRoom()
 }
 
 // failure is the first failure, or nil.
@@ -99,6 +107,9 @@ func (fs *indexFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 		}
 	}
 	f, err := fs.FS.Create(name, category)
+	if fs.full(err) {
+		f, err = fs.FS.Create(name, category)
+	}
 	if err != nil {
 		return nil, fs.check(err)
 	}
@@ -159,6 +170,11 @@ func (f *indexFile) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	n, err := f.File.Write(b)
+	if f.fs.full(err) {
+		var more int
+		more, err = f.File.Write(b[n:])
+		n += more
+	}
 	return n, f.fs.check(err)
 }
 

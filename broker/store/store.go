@@ -39,6 +39,7 @@ type Options struct {
 	FileSize int64          // A journal file of so many bytes is followed by a new one. Defaults to 64 MiB.
 	BootID   string         // Differs after every start of the machine. Empty is unknown.
 	LowSpace uint64         // Writes are refused while the disk has fewer bytes free. Defaults to 0.
+	Reserve  uint64         // Bytes of the disk that are kept for deletions and a start while it is full. Defaults to 0.
 	Logger   *slog.Logger   // Defaults to none.
 	OnSync   func(SyncInfo) // Called after each fsync of the journal, from any goroutine; it must be quick.
 }
@@ -67,7 +68,8 @@ type Store struct {
 	frames  int64
 	began   Mark // the process
 
-	room room
+	room    room
+	reserve *reserve
 
 	failed atomic.Pointer[error]
 	wake   chan struct{}
@@ -112,7 +114,12 @@ func open(o Options, background bool) (_ *Store, err error) {
 	}
 	s.journal = newJournal(o.FS, o.Dir, o.FileSize, o.OnSync)
 	s.handles = newHandles(o.FS, s.journal.path)
+	s.reserve = newReserve(o)
+	if free, ok := s.Space(); ok && free < o.Reserve {
+		s.reserve.give() // a start writes a little, and not only ours
+	}
 	fs := newIndexFS(o.FS, o.FS.PathJoin(o.Dir, "index"), s.journal.flush, s.fail)
+	fs.makeRoom = s.reserve.give
 	if s.index, err = openIndex(fs, s.log, false); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -249,7 +256,7 @@ func (s *Store) Write(c *Commit) (Mark, error) {
 	if c.err != nil {
 		return 0, fmt.Errorf("write: %w", c.err)
 	}
-	if err := s.writable(); err != nil {
+	if err := s.writable(c); err != nil {
 		return 0, err
 	}
 	prefix := s.prefix[:0]
@@ -283,8 +290,11 @@ func (s *Store) write(prefix []byte, c *Commit) (Mark, error) {
 		return 0, err
 	}
 	at, err := s.journal.append(prefix, c)
+	if err != nil && c.urgent && noRoom(err) && s.reserve.give() {
+		at, err = s.journal.append(prefix, c)
+	}
 	if err != nil {
-		s.room.refuse(fmt.Errorf("last write failed: %w", err))
+		s.room.refuse(err)
 		return 0, fmt.Errorf("write: %w", err)
 	}
 	s.frames++
