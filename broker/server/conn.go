@@ -113,6 +113,7 @@ func (c *conn) readAll(ctx context.Context) (err error) {
 			func(n int) error { return h.grow(ctx, n, limits.Stall) },
 			func() { _ = c.nc.SetReadDeadline(time.Now().Add(limits.Stall)) })
 		if err == nil {
+			c.server.cfg.Metrics.received.Add(float64(4 + len(frame)))
 			if int16(binary.BigEndian.Uint16(frame)) == int16(kmsg.Produce) {
 				h.buffers = append(h.buffers, frame)
 			}
@@ -264,12 +265,14 @@ func (c *conn) write(ctx context.Context, s *slot, kept []byte) ([]byte, error) 
 	if records > keptBuffer/2 {
 		out = takeBuffer(records + keptBuffer)[:0]
 	}
+	c.server.cfg.Metrics.refused(resp)
 	out = appendResponse(out, s.header.correlationID, resp)
 	if err = c.nc.SetWriteDeadline(time.Now().Add(c.server.cfg.Limits.Stall)); err == nil {
 		_, err = c.nc.Write(out)
 	}
 	if err == nil {
 		c.server.cfg.Metrics.answered(s.header.key, time.Since(s.begun))
+		c.server.cfg.Metrics.sent.Add(float64(len(out)))
 	}
 	if records > keptBuffer/2 {
 		giveBuffer(out)

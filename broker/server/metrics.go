@@ -16,6 +16,9 @@ type Metrics struct {
 	ended       *prometheus.CounterVec
 	requests    *prometheus.CounterVec
 	seconds     *prometheus.HistogramVec
+	errors      *prometheus.CounterVec
+	received    prometheus.Counter
+	sent        prometheus.Counter
 	panics      prometheus.Counter
 
 	// By key, so that a request needs no lookup by text.
@@ -39,6 +42,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "comptoir_broker_request_seconds", Help: "Time from a request's last byte to its answer, waiting included, by API.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
 		}, []string{"api"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "comptoir_broker_errors_total", Help: "Error codes in answers, by API and code, one for each topic, partition or member that is refused.",
+		}, []string{"api", "code"}),
+		received: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "comptoir_broker_received_bytes_total", Help: "Bytes of requests.",
+		}),
+		sent: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "comptoir_broker_sent_bytes_total", Help: "Bytes of answers.",
+		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "comptoir_broker_panics_total", Help: "Requests that made the broker panic; each ended one connection.",
 		}),
@@ -54,9 +66,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		m.took[key] = m.seconds.WithLabelValues(name)
 	}
 	if reg != nil {
-		reg.MustRegister(m.connections, m.ended, m.requests, m.seconds, m.panics)
+		reg.MustRegister(m.connections, m.ended, m.requests, m.seconds, m.errors, m.received, m.sent, m.panics)
 	}
 	return m
+}
+
+// refused counts what an answer refuses.
+func (m *Metrics) refused(resp kmsg.Response) {
+	eachCode(resp, func(code int16) {
+		m.errors.WithLabelValues(kmsg.NameForKey(resp.Key()), codeName(code)).Inc()
+	})
 }
 
 // Panicked counts a panic.
