@@ -193,9 +193,15 @@ type faultConn struct {
 	net.Conn
 	net *faultNet
 
+	// reading is held while an answer is read: the owner may wait for an earlier one
+	// when its late request is delivered.
+	reading sync.Mutex
+	partial []byte // of an answer
+
 	mu     sync.Mutex
 	victim map[int32]*netRule // correlation ids whose answers are lost, or wait
 	gone   bool               // for its owner; a late request is still on its way
+	last   []byte             // the answer that the owner read last, once it was gone
 	rest   []byte             // of the answer at hand
 }
 
@@ -250,34 +256,76 @@ func (c *faultConn) deliver(r *netRule, frame []byte) {
 		return
 	}
 	for {
-		var answer []byte
-		if answer, r.failed = readAnswer(c.Conn); r.failed != nil || bytes.Equal(answer[4:8], frame[8:12]) {
+		c.reading.Lock()
+		answer := c.lastRead()
+		if answer == nil || !bytes.Equal(answer[4:8], frame[8:12]) {
+			answer, r.failed = c.readAnswer()
+		}
+		c.reading.Unlock()
+		if r.failed != nil || bytes.Equal(answer[4:8], frame[8:12]) {
 			return
 		}
 	}
 }
 
-// readAnswer reads one whole answer, its size included.
-func readAnswer(conn net.Conn) ([]byte, error) {
-	var head [8]byte
-	if _, err := io.ReadFull(conn, head[:]); err != nil {
-		return nil, err
+func (c *faultConn) lastRead() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
+// readAnswer reads one whole answer, its size included. What there is of it when
+// the deadline passes is kept for the next call.
+func (c *faultConn) readAnswer() ([]byte, error) {
+	for {
+		need := 4
+		if len(c.partial) >= 4 {
+			size := int(binary.BigEndian.Uint32(c.partial))
+			if size < 4 || size > 256<<20 {
+				return nil, fmt.Errorf("an answer of %d bytes", size)
+			}
+			if need += size; len(c.partial) == need {
+				frame := c.partial
+				c.partial = nil
+				return frame, nil
+			}
+		}
+		more := make([]byte, need-len(c.partial))
+		n, err := c.Conn.Read(more)
+		if c.partial = append(c.partial, more[:n]...); err != nil {
+			return nil, err
+		}
 	}
-	size := int(binary.BigEndian.Uint32(head[:]))
-	if size < 4 || size > 256<<20 {
-		return nil, fmt.Errorf("an answer of %d bytes", size)
+}
+
+// readOwn reads an answer for the owner, unless that is gone.
+func (c *faultConn) readOwn() ([]byte, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if c.isGone() {
+		return nil, errCut
 	}
-	frame := make([]byte, size+4)
-	copy(frame, head[:])
-	_, err := io.ReadFull(conn, frame[8:])
+	frame, err := c.readAnswer()
+	if err == nil && c.isGone() {
+		c.mu.Lock()
+		c.last = frame
+		c.mu.Unlock()
+		err = errCut
+	}
 	return frame, err
+}
+
+func (c *faultConn) isGone() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gone
 }
 
 // Read passes answers on whole, except the one that is to be lost: it is waited
 // for, so that the broker has acted, and then the connection ends.
 func (c *faultConn) Read(b []byte) (int, error) {
 	if len(c.rest) == 0 {
-		frame, err := readAnswer(c.Conn)
+		frame, err := c.readOwn()
 		if err != nil {
 			return 0, err
 		}
