@@ -134,6 +134,8 @@ func TestTraceLeavesOutWhatDoesNotDecode(t *testing.T) {
 	}, seen.use)
 	c.send(c.traced("a", "bad", traceContext), c.traced("b", "skip", traceContext), c.traced("c", "good", traceContext))
 	c.eventually("lag 0", func() bool { return c.lag("app", "in") == 0 })
+	// What is told of comes after the commit that others see.
+	c.eventually("one told", func() bool { return len(seen.told(c)) >= 1 })
 	if got, want := seen.told(c), []string{"in/0/2"}; !slices.Equal(got, want) {
 		t.Errorf("told of %v, want %v", got, want)
 	}
