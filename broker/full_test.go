@@ -20,10 +20,7 @@ import (
 func smallDisk(t *testing.T) (dir string, disk *testenv.Disk) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "disk")
-	if disk = testenv.NewDisk(t, dir, 64); disk == nil {
-		t.Skip("mounting a small disk is not permitted")
-	}
-	return dir, disk
+	return dir, testenv.NeedDisk(t, dir, 64)
 }
 
 // healthy waits until the broker's health is what it should be.

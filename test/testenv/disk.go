@@ -38,6 +38,16 @@ func NewDisk(t testing.TB, dir string, megabytes int) *Disk {
 	return &Disk{t: t, ballast: filepath.Join(dir, "ballast")}
 }
 
+// NeedDisk is NewDisk for a test that is left out without one.
+func NeedDisk(t testing.TB, dir string, megabytes int) *Disk {
+	t.Helper()
+	d := NewDisk(t, dir, megabytes)
+	if d == nil {
+		leaveOut(t, "mounting a small disk is not permitted")
+	}
+	return d
+}
+
 // Fill takes all the room that is left.
 func (d *Disk) Fill() {
 	d.t.Helper()
