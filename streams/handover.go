@@ -92,6 +92,7 @@ func (w *worker) catchUp() {
 	}
 	w.holding = hold
 	if hold {
+		w.log.Debug("new input waits for what lies in repartition topics", "at_most", catchUpFor)
 		w.fetch.PauseFetchTopics(w.top.Sources()...)
 	} else {
 		w.fetch.ResumeFetchTopics(w.top.Sources()...)
@@ -103,7 +104,9 @@ func (w *worker) catchUp() {
 func (w *worker) lying() bool {
 	for p, t := range w.tasks {
 		for i, s := range w.top.sources {
-			if s.internal != nil && !s.internal.far && t.positions[i] < w.behind[partitionKey{s.topic, p}] {
+			// A task may have no such partition: -1, and nothing lies there.
+			at := t.positions[i]
+			if s.internal != nil && !s.internal.far && at >= 0 && at < w.behind[partitionKey{s.topic, p}] {
 				return true
 			}
 		}

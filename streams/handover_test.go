@@ -14,8 +14,10 @@ import (
 
 // numbered gives each record of "in" the next number of its key, which arrives
 // in "out" by a repartition topic: a record that overtakes another shows there.
-func (c *cluster) numbered(b *Builder) {
-	moved, again := Repartition(b, "moved", Text, numberSerde, PartitionsOf(c.n("in")))
+func (c *cluster) numbered(b *Builder) { c.numberedIn(b, PartitionsOf(c.n("in"))) }
+
+func (c *cluster) numberedIn(b *Builder, partitions Partitions) {
+	moved, again := Repartition(b, "moved", Text, numberSerde, partitions)
 	out := To(b, Topic[string, uint64]{Name: c.n("out"), Key: Text, Value: numberSerde})
 	numbers := NewKeyValue(b, "numbers", Text, numberSerde)
 	From(b, Topic[string, string]{Name: c.n("in"), Key: Text, Value: Text}).Process("number", func(c *Context, r Record[string, string]) {
@@ -75,6 +77,25 @@ func TestWhatLiesInTheTopicIsNotOvertaken(t *testing.T) {
 		c.atRest(21)
 		if now := c.end(movedTopic, 0); now != end {
 			t.Errorf("the repartition topic grew from %d to %d although nothing lay there", end, now)
+		}
+	})
+}
+
+// TestNothingLiesWhereNoPartitionIs has a repartition topic of fewer partitions
+// than there are tasks, as the invoices' series have: the tasks without one wait
+// for nothing there.
+func TestNothingLiesWhereNoPartitionIs(t *testing.T) {
+	t.Parallel()
+	onClusters(t, func(t *testing.T, c *cluster) {
+		c.topic("in", 3)
+		c.topic("out", 3)
+		var told logs
+		c.near = true
+		c.launch(t.TempDir(), func(b *Builder) { c.numberedIn(b, FixedPartitions(1)) }, told.use)
+		c.produce("in", 30, key17)
+		c.atRest(30)
+		if told.count("new input waits") > 0 {
+			t.Error("new input waited, although all topics were new")
 		}
 	})
 }
