@@ -203,6 +203,8 @@ func (a *app) auditProgress() func(audit.Progress) {
 			rate = fmt.Sprintf(", %.0f/s", float64(p.Done-from)/s)
 		}
 		switch {
+		case p.Step == "wait" && p.Total == 0:
+			// All is handled: it is only watched whether it stays so.
 		case p.Step == "wait":
 			fmt.Fprintf(a.err, "waiting for rest: %d records to be handled\n", p.Total)
 		case p.Total > 0:

@@ -87,7 +87,7 @@ func (a *app) brokerVerify(ctx context.Context, dir string) error {
 			}
 			return
 		}
-		w.line("%s of journal are sound, %s read", plural(v.Files, "file"), megabytes(v.Bytes))
+		w.line("the journal is sound: %s, %s read", plural(v.Files, "file"), megabytes(v.Bytes))
 	})
 	if err != nil && perr == nil {
 		perr = failuref("%s in %s: stop using it and restore a backup", plural(len(v.Damages), "damage"), dir)

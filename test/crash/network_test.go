@@ -76,11 +76,14 @@ func networkFaults(pick func(*fleet, *attempt) cable) map[string]func(*round, *a
 			}
 			c.each((*proxy.Proxy).Hold)
 			r.pass(a.asleep())
+			if c.of == nil {
+				// A node that only we cannot reach keeps its partitions and groups,
+				// for Kafka sees nothing wrong: who needs them waits.
+				return
+			}
 			r.fleet.goesOn()
 			c.each((*proxy.Proxy).Heal)
-			if c.of != nil {
-				r.fenced(a, c.of, before)
-			}
+			r.fenced(a, c.of, before)
 		}),
 		"delay": spoiled(func(r *round, a *attempt, c cable) {
 			each := a.between(50*time.Millisecond, 700*time.Millisecond)
