@@ -135,19 +135,35 @@ func (r *storeRun) do(ops []byte) {
 	if got := stored(r.t, r.task); !maps.Equal(got, r.committed) {
 		r.t.Fatalf("the state is %v, want %v", got, r.committed)
 	}
+	for _, tables := range []bool{false, true} {
+		r.restore(tables)
+	}
+}
+
+// restore holds what the log makes of an empty state against what was committed.
+func (r *storeRun) restore(tables bool) {
 	restoredTo := &storeRun{t: r.t, db: memory(r.t), top: r.top}
 	restoredTo.open()
-	to := &restoring{t: restoredTo.task, db: restoredTo.db, batch: restoredTo.db.NewBatch()}
-	for _, rec := range r.log {
+	to := newReplay(restoredTo.db)
+	to.tasks[0] = &replayed{t: restoredTo.task}
+	if tables {
+		to.useTables()
+	}
+	for i, rec := range r.log {
 		if err := to.put(&kgo.Record{Key: rec[0], Value: rec[1]}); err != nil {
 			r.t.Fatal(err)
+		}
+		if i%5 == 4 { // or all would be one portion
+			if err := to.apply(); err != nil {
+				r.t.Fatal(err)
+			}
 		}
 	}
 	if err := to.save(); err != nil {
 		r.t.Fatal(err)
 	}
 	if got := stored(r.t, restoredTo.task); !maps.Equal(got, r.committed) {
-		r.t.Fatalf("the restored state is %v, want %v", got, r.committed)
+		r.t.Fatalf("the restored state is %v, want %v (by tables: %v)", got, r.committed, tables)
 	}
 }
 

@@ -339,7 +339,7 @@ func (t *task) load() error {
 }
 
 // setChangelog adds to batch that the local state is up to an offset of the changelog.
-func (t *task) setChangelog(batch *state.Batch, offset int64, id [16]byte) {
+func (t *task) setChangelog(batch interface{ Set(key, value []byte) }, offset int64, id [16]byte) {
 	v := binary.BigEndian.AppendUint64(nil, uint64(offset))
 	v = append(v, id[:]...)
 	v = binary.BigEndian.AppendUint64(v, uint64(time.Now().UnixMilli()))

@@ -19,6 +19,7 @@ import (
 	"math"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -36,9 +37,15 @@ type DB struct {
 	patience time.Duration
 	instance string
 
-	mu     sync.Mutex
-	spaces map[string]uint32
-	next   uint32
+	// For Loaders.
+	dir    string
+	tables sstable.WriterOptions
+	loads  atomic.Uint64
+
+	mu      sync.Mutex
+	spaces  map[string]uint32
+	next    uint32
+	unsaved bool // the number of a space is in memory alone, perhaps
 }
 
 // Space is a key space of its own within a DB, named by (application, store,
@@ -75,7 +82,7 @@ func open(dir string, fs vfs.FS, cacheBytes int64) (*DB, error) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	db := &DB{
-		disk: newDisk(fs), room: newRoom(), patience: patience,
+		disk: newDisk(fs), room: newRoom(), patience: patience, dir: dir,
 		spaces: map[string]uint32{}, next: 1,
 	}
 	opts := &pebble.Options{
@@ -111,7 +118,8 @@ func open(dir string, fs vfs.FS, cacheBytes int64) (*DB, error) {
 		return nil, fmt.Errorf("state: open %s (another process may be using it): %w", dir, err)
 	}
 	go db.watch()
-	if err := db.load(); err != nil {
+	db.tables = opts.MakeWriterOptions(0, db.p.TableFormat())
+	if err := errors.Join(removeLoads(fs, dir), db.load()); err != nil {
 		return nil, errors.Join(err, db.close())
 	}
 	db.disk.open()
@@ -177,7 +185,7 @@ func (db *DB) Space(app, store string, partition int32) (Space, error) {
 			return Space{}, fmt.Errorf("state: %w", err)
 		}
 		db.next++
-		db.spaces[name] = n
+		db.spaces[name], db.unsaved = n, true
 	}
 	var s Space
 	binary.BigEndian.PutUint32(s[:], n)
