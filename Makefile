@@ -29,7 +29,7 @@ test: ## what needs nothing but Go
 check: ## what CI runs: tests, format, vet, lint, race detector, kill -9, real Apache Kafka and PostgreSQL, other clients
 	$(STEP) 'tests that need nothing but Go'
 	CI= go test ./...
-	@$(MAKE) fmt vet lint race broker-kills-short e2e broker-clients crash-short
+	@$(MAKE) fmt vet lint race broker-kills-short e2e broker-differential broker-clients crash-short
 	@printf '\ncheck: everything passed\n'
 
 fmt: ## gofmt has nothing to say
@@ -69,10 +69,7 @@ bench: ## every benchmark
 
 e2e: ## tests on real Apache Kafka and PostgreSQL, which test/servers starts; a left-out test is a failure
 	$(STEP) 'tests on real Apache Kafka and PostgreSQL'
-	CI=true test/servers/with bash -c 'go test -count=1 -p 1 -timeout 20m "$$@" && $(DIFFERENTIAL)' e2e $(REAL)
-
-# Its cases wait for Apache Kafka most of the time.
-DIFFERENTIAL = go test ./test/broker/differential -count=1 -parallel 24 -timeout 5m
+	CI=true test/servers/with go test -count=1 -p 1 -timeout 20m $(REAL)
 
 # Nothing of the environment narrows it down, and CI=true makes what is missing a failure.
 MATRIX = CI=true COMPTOIR_CRASH_CELL= COMPTOIR_TEST_SERVERS=$(CURDIR)/test/servers go test ./test/crash -run '^TestMatrix$$' -count=1 -v
@@ -100,9 +97,10 @@ broker-clients: ## clients of other houses, in Go and Java, against the embedded
 broker-clients-all: ## all of them: also kcat, confluent-kafka, kafkajs
 	COMPTOIR_CLIENTS=all go test ./test/broker/clients -count=1 -v -timeout 30m
 
+# Its cases wait for Apache Kafka most of the time.
 broker-differential: ## the same requests to Apache Kafka and to the embedded broker
 	$(STEP) 'Apache Kafka and ours'
-	CI=true test/servers/with $(DIFFERENTIAL)
+	CI=true test/servers/with go test ./test/broker/differential -count=1 -parallel 24 -timeout 5m
 
 broker-hostile: ## random and spoilt requests on 50 connections, for HOSTILE (20s)
 	$(STEP) 'hostile bytes'
