@@ -16,6 +16,7 @@ type frame struct {
 	list    [][]byte // or to be written
 	at      place    // where its batches begin
 	end     applied  // what follows it
+	synced  Mark     // what it knew as synced, if it was read
 }
 
 // applier brings frames into the index, one after the other. It is the same for

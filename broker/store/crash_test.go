@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -10,8 +11,9 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/comptoir/comptoir/broker/store/storetest"
 )
 
 var (
@@ -195,16 +197,22 @@ func (m *model) difference(s *Store) error {
 	return nil
 }
 
-// crashes clones a file system as a crash would leave it, before the nth change.
+// errDead is what a process that was killed is told, if it could be told.
+var errDead = errors.New("killed")
+
+// crashes ends a process before its nth change of any file: by a loss of power,
+// after which it goes on in a world that is no more, or by a kill, after which it
+// changes nothing.
 type crashes struct {
-	mem *vfs.MemFS
+	disk    *storetest.Disk
+	power   bool
+	percent int    // of what is not synced a loss of power leaves
+	note    func() // called at the crash
 
 	mu      sync.Mutex
 	left    int
-	percent int
-	rng     *rand.Rand
-	note    func()
-	clone   *vfs.MemFS
+	crashed bool
+	after   *storetest.Disk // the disk as the next process finds it
 }
 
 func (c *crashes) inject(op errorfs.Op) error {
@@ -213,27 +221,37 @@ func (c *crashes) inject(op errorfs.Op) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.left--; c.left != 0 || c.clone != nil {
-		return nil
+	if c.left--; c.left == 0 {
+		c.crash()
 	}
-	c.take()
+	if c.crashed && !c.power {
+		return errDead
+	}
 	return nil
 }
 
-func (c *crashes) take() {
+// crash is called with the lock.
+func (c *crashes) crash() {
+	if c.crashed {
+		return
+	}
+	c.crashed, c.after = true, c.disk
 	c.note()
-	c.clone = c.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: c.percent, RNG: c.rng})
+	if c.power {
+		c.after = c.disk.PowerCut(c.percent)
+	}
 }
 
-func (c *crashes) crashed() bool {
+func (c *crashes) done() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.clone != nil
+	return c.crashed
 }
 
-// TestCrashes runs random histories, crashes at any change of any file, of power
-// or of the process, and looks at what is left: a prefix of what was written,
-// with all that was synced, or all whose Write returned if only the process went.
+// TestCrashes runs random histories and ends them at any change of any file, by a
+// loss of power, by a kill, or because a sync has failed, and looks at what the
+// next process finds: a prefix of what was written, with all that was synced, and
+// all whose Write returned if only the process went.
 func TestCrashes(t *testing.T) {
 	n := *histories
 	if testing.Short() {
@@ -247,130 +265,137 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
-func crashHistory(seed uint64) (err error) {
+func crashHistory(seed uint64) error {
 	h := newHistory(seed)
-	rng := h.rng
-	mem := vfs.NewCrashableMem()
-	boot := 0
-	about := ""
-	for life := range 5 {
-		// The counters are read when the crash happens, maybe by a goroutine of
-		// Pebble.
-		var written, synced int
-		c := &crashes{mem: mem, left: 1 + rng.IntN(200), rng: rand.New(rand.NewPCG(seed, uint64(life)))}
-		power := rng.IntN(3) > 0
-		c.percent = []int{0, 10, 50, 90, 100}[rng.IntN(5)]
-		if !power {
-			c.percent = 100
-		}
-		c.note = func() {
+	disk := storetest.NewDisk(seed)
+	boot, about := 0, "first"
+	var at struct{ written, synced int } // h's counters at the crash
+	for life := range 6 {
+		c := &crashes{disk: disk, left: 1 + h.rng.IntN(200), power: h.rng.IntN(2) > 0, percent: []int{0, 10, 50, 90, 100}[h.rng.IntN(5)]}
+		c.note = func() { // maybe by a goroutine of Pebble
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			written, synced = h.written, h.synced
+			at.written, at.synced = h.written, h.synced
 		}
-
+		disk.FailSync(0, "")
+		if h.rng.IntN(3) == 0 {
+			disk.FailSync(1+h.rng.IntN(40), "")
+		}
 		o := Options{
-			FS: errorfs.Wrap(mem, errorfs.InjectorFunc(c.inject)), Dir: "store", BootID: fmt.Sprint(boot),
-			FileSize: int64(500 + rng.IntN(8000)),
+			FS: errorfs.Wrap(disk, errorfs.InjectorFunc(c.inject)), Dir: "store", BootID: fmt.Sprint(boot),
+			FileSize: int64(500 + h.rng.IntN(8000)),
 		}
-		// A crash while it opens leaves what was safe before.
-		before := h.written
-		h.mu.Lock()
-		h.written = h.synced
-		h.mu.Unlock()
-		var s *Store
-		if s, err = open(o, false); err != nil {
+		s, err := open(o, false)
+		if err == nil {
+			if err := h.settle(s, at.written); err != nil {
+				return fmt.Errorf("life %d (%s): %w", life, about, err)
+			}
+			err = h.live(s, c, h.rng.IntN(10) == 0)
+		}
+		failed := disk.Failed() && !c.done()
+		if err != nil && !failed && !c.done() {
 			return fmt.Errorf("life %d (%s): %w", life, about, err)
-		}
-		if err := h.settle(s, before); err != nil {
-			return fmt.Errorf("life %d (%s): %w", life, about, err)
-		}
-		clean := rng.IntN(10) == 0
-		for step := 0; !c.crashed() && step < 200; step++ {
-			var f writtenFrame
-			var m Mark
-			switch n := rng.IntN(100); {
-			case n < 70:
-				var commit Commit
-				for range 1 + rng.IntN(4) {
-					e := h.randomEffect()
-					e.commit(&commit)
-					e.model(h.current)
-					f.effects = append(f.effects, e)
-				}
-				m, err = s.Write(&commit)
-				f.mark = m
-				h.frames = append(h.frames, f)
-				h.mu.Lock()
-				h.written = len(h.frames)
-				h.mu.Unlock()
-			case n < 90:
-				if len(h.frames) == 0 {
-					continue
-				}
-				i := max(len(h.frames)-rng.IntN(3), 1)
-				err = s.Sync(h.frames[i-1].mark)
-				h.mu.Lock()
-				h.synced = max(h.synced, i)
-				h.mu.Unlock()
-			case n < 93:
-				err = s.index.flush()
-			case n < 98:
-				err = s.sweep()
-				h.frames = append(h.frames, writtenFrame{mark: s.Written()})
-			case clean:
-				err = s.Close()
-				if err == nil {
-					h.mu.Lock()
-					h.synced = len(h.frames)
-					h.mu.Unlock()
-					s = nil
-				}
-			}
-			if err != nil {
-				return fmt.Errorf("life %d, step %d: %w", life, step, err)
-			}
-			if s == nil {
-				break
-			}
 		}
 		c.mu.Lock()
-		if c.clone == nil {
-			c.take()
+		if failed {
+			// The process ends since its store does, mostly.
+			c.power = h.rng.IntN(4) == 0
 		}
-		mem = c.clone
+		c.crash()
+		disk = c.after
 		c.mu.Unlock()
 		if s != nil {
-			_ = s.Close() // of a world that is no more
+			_ = s.Close()
 		}
-		about = fmt.Sprintf("power lost %t, %d %% of unsynced data there, closed %t", power, c.percent, s == nil)
-		h.synced = synced
-		if !power {
-			h.synced = written
-		} else {
+		about = fmt.Sprintf("power lost %t, %d %% of unsynced data there, a sync failed %t", c.power, c.percent, failed)
+		h.written, h.synced = at.written, at.synced
+		if c.power {
 			boot++
+			h.written = h.synced // for sure
 		}
 	}
 	return nil
 }
 
+// live uses a store until it crashes, or a while.
+func (h *history) live(s *Store, c *crashes, clean bool) error {
+	for step := 0; !c.done() && step < 200; step++ {
+		var err error
+		switch n := h.rng.IntN(100); {
+		case n < 70:
+			var commit Commit
+			var f writtenFrame
+			for range 1 + h.rng.IntN(4) {
+				e := h.randomEffect()
+				e.commit(&commit)
+				e.model(h.current)
+				f.effects = append(f.effects, e)
+			}
+			f.mark, err = s.Write(&commit)
+			if f.mark == 0 {
+				f.mark = s.Written() // it may stand there
+			}
+			h.wrote(f, err == nil)
+		case n < 90:
+			if len(h.frames) == 0 {
+				continue
+			}
+			i := max(len(h.frames)-h.rng.IntN(3), 1)
+			if err = s.Sync(h.frames[i-1].mark); err == nil {
+				h.mu.Lock()
+				h.synced = max(h.synced, i)
+				h.mu.Unlock()
+			}
+		case n < 93:
+			err = s.index.flush()
+		case n < 98:
+			err = s.sweep()
+			h.wrote(writtenFrame{mark: s.Written()}, err == nil)
+		case clean:
+			if err = s.Close(); err == nil {
+				h.mu.Lock()
+				h.synced = len(h.frames)
+				h.mu.Unlock()
+				return nil
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("step %d: %w", step, err)
+		}
+	}
+	return nil
+}
+
+// wrote adds a frame to the history, unless it was not even begun.
+func (h *history) wrote(f writtenFrame, returned bool) {
+	if n := len(h.frames); !returned && n > 0 && f.mark <= h.frames[n-1].mark {
+		return
+	}
+	h.frames = append(h.frames, f)
+	if returned {
+		h.mu.Lock()
+		h.written = len(h.frames)
+		h.mu.Unlock()
+	}
+}
+
 // settle finds out which prefix of the history the store holds, and forgets the
-// rest.
+// rest. written is how many frames there were at the crash.
 func (h *history) settle(s *Store, written int) error {
 	k := 0
 	for k < len(h.frames) && h.frames[k].mark <= s.Written() {
 		k++
 	}
-	if k < h.synced {
-		return fmt.Errorf("%d frames are there of %d that are safe", k, h.synced)
+	if k < h.written {
+		return fmt.Errorf("%d frames are there of %d that are safe", k, h.written)
 	}
-	if k < written-1 && !s.PowerLost() {
+	if k < written && !s.PowerLost() {
 		return fmt.Errorf("%d frames are there of %d, and no power was lost", k, written)
 	}
 	h.frames = h.frames[:k]
 	h.current = h.state(k)
 	h.mu.Lock()
-	h.written, h.synced = k, k
+	h.written = k
 	h.mu.Unlock()
 	for p := range Partition(3) {
 		h.next[p] = 0

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -189,6 +190,66 @@ func TestFailedIndexEndsTheWriting(t *testing.T) {
 		}
 		mustClose(t, s)
 	}
+}
+
+// TestManifestHoldsNobodyUp holds a write of Pebble's manifest: the store goes on,
+// and tells of itself.
+func TestManifestHoldsNobodyUp(t *testing.T) {
+	fs := newFaulty(vfs.NewCrashableMem())
+	s := mustOpen(t, Options{FS: fs})
+	mustWrite(t, s, append1(0))
+	held, on := make(chan struct{}, 1), make(chan struct{})
+	fs.set(func(op errorfs.Op) error {
+		if strings.Contains(op.Path, "MANIFEST") && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			nudge(held)
+			<-on
+		}
+		return nil
+	})
+	flushed := make(chan error, 1)
+	go func() { flushed <- s.index.flush() }()
+	<-held
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for i := int64(1); i < 5 && err == nil; i++ {
+			c := append1(i)
+			c.Set([]byte("large"), make([]byte, memTable/4))
+			_, err = s.Write(c)
+			s.Stats()
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the store waits for the manifest")
+	}
+	close(on)
+	if err := <-flushed; err != nil {
+		t.Error(err)
+	}
+	mustClose(t, s)
+}
+
+// TestFullDiskWithoutReserve: where no room is kept a full disk is told apart from
+// one that is nearly full, on which what makes room is still written.
+func TestFullDiskWithoutReserve(t *testing.T) {
+	fs := newFaulty(vfs.NewCrashableMem())
+	s := mustOpen(t, Options{FS: fs, LowSpace: 1 << 20})
+	for _, c := range []struct {
+		free uint64
+		want error
+	}{{leastSpace, ErrLowSpace}, {leastSpace - 1, ErrNoSpace}, {0, ErrNoSpace}, {1 << 20, nil}} {
+		fs.free.Store(c.free)
+		if err := s.look(); !errors.Is(err, c.want) {
+			t.Errorf("with %d bytes free: %v, want %v", c.free, err, c.want)
+		}
+	}
+	mustClose(t, s)
 }
 
 func TestLowSpaceRefusesWrites(t *testing.T) {

@@ -9,6 +9,13 @@ import (
 // ErrLowSpace says that the disk has less room left than Options.LowSpace.
 var ErrLowSpace = errors.New("disk is nearly full: free some space or give it more")
 
+// ErrNoSpace says that the disk has no room at all, not even for what makes some,
+// and that none is kept.
+var ErrNoSpace = errors.New("disk is full: free some space or give it more")
+
+// leastSpace is what an urgent write needs, roughly.
+const leastSpace = 16 << 10
+
 // fail ends the writing. What is there can still be read.
 func (s *Store) fail(err error) {
 	err = fmt.Errorf("store takes no more writes until it is opened again: %w", err)
@@ -35,8 +42,8 @@ func (s *Store) writable(c *Commit) error {
 		return ErrClosed
 	}
 	err := s.Health()
-	if c.urgent && errors.Is(err, ErrLowSpace) {
-		return nil
+	if c.urgent && (errors.Is(err, ErrLowSpace) || errors.Is(err, ErrNoSpace)) {
+		return nil // it is tried
 	}
 	return err
 }
@@ -69,7 +76,9 @@ func (r *room) check(s *Store) error {
 		r.looked = now
 		var err error
 		if free, ok := s.Space(); ok && free < s.opts.LowSpace {
-			err = ErrLowSpace
+			if err = ErrLowSpace; free < leastSpace && !s.reserve.there() {
+				err = ErrNoSpace
+			}
 		} else if ok && free-s.opts.LowSpace > 2*s.opts.Reserve {
 			s.reserve.take()
 		}
@@ -151,7 +160,7 @@ func (s *Store) Stats() Stats {
 	st := Stats{
 		Frames: s.frames, Bytes: int64(s.Written() - s.began),
 		Files:      len(s.applier.files),
-		IndexBytes: int64(s.index.db.Metrics().DiskSpaceUsage()),
+		IndexBytes: s.index.bytes.Load(),
 	}
 	for n, r := range s.applier.files {
 		st.LiveBytes += r.live

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -41,12 +42,17 @@ type index struct {
 	db       *pebble.DB
 	fs       *indexFS
 	flushed  atomic.Bool   // a table was flushed since durable was last asked
-	progress chan struct{} // Pebble has done something that a writer may wait for
-	unseen   int           // bytes of operations since the last look at what Pebble has to do
+	progress chan struct{} // Pebble was looked at after it has done something
+	look     chan struct{} // it has
+	stop     chan struct{}
+	watched  sync.WaitGroup
+
+	// As they were at the last look, memory with what was written since.
+	memory, levels, bytes atomic.Int64
 }
 
 func openIndex(fs *indexFS, log *slog.Logger, readOnly bool) (*index, error) {
-	x := &index{fs: fs, progress: make(chan struct{}, 1)}
+	x := &index{fs: fs, progress: make(chan struct{}, 1), look: make(chan struct{}, 1), stop: make(chan struct{})}
 	cache := pebble.NewCache(cacheSize)
 	defer cache.Unref()
 	opts := &pebble.Options{
@@ -66,9 +72,9 @@ func openIndex(fs *indexFS, log *slog.Logger, readOnly bool) (*index, error) {
 		EventListener: &pebble.EventListener{
 			FlushEnd: func(pebble.FlushInfo) {
 				x.flushed.Store(true)
-				x.proceed()
+				nudge(x.look)
 			},
-			CompactionEnd:   func(pebble.CompactionInfo) { x.proceed() },
+			CompactionEnd:   func(pebble.CompactionInfo) { nudge(x.look) },
 			BackgroundError: func(err error) { _ = fs.check(err) },
 			DataCorruption:  func(i pebble.DataCorruptionInfo) { _ = fs.check(i.Details) },
 		},
@@ -77,12 +83,34 @@ func openIndex(fs *indexFS, log *slog.Logger, readOnly bool) (*index, error) {
 		opts.Levels[i].BlockSize = 8 << 10
 		opts.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.SnappyCompression }
 	}
-	db, err := pebble.Open(fs.dir, opts)
+	db, err := openPebble(fs, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open index %s: %w", fs.dir, err)
 	}
 	x.db = db
+	nudge(x.look)
+	x.watched.Go(x.watch)
 	return x, nil
+}
+
+// openPebble fails with the first change of a file that fails. Pebble's own Open
+// would go on trying for ever; what is left of it waits until the process ends.
+func openPebble(fs *indexFS, opts *pebble.Options) (*pebble.DB, error) {
+	type opened struct {
+		db  *pebble.DB
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		db, err := pebble.Open(fs.dir, opts)
+		done <- opened{db, err}
+	}()
+	select {
+	case o := <-done:
+		return o.db, o.err
+	case <-fs.broken:
+		return nil, fs.failure()
+	}
 }
 
 // pebbleLog takes what Pebble says. What it calls fatal is a failure of the
@@ -259,10 +287,29 @@ func (x *index) durable() (a applied, err error) {
 	return a, err
 }
 
-func (x *index) proceed() {
+// nudge wakes who waits for a channel of one.
+func nudge(c chan struct{}) {
 	select {
-	case x.progress <- struct{}{}:
-	default:
+	case c <- struct{}{}:
+	default: // it is about to
+	}
+}
+
+// watch looks at what Pebble has to do whenever it has done something. A look
+// waits for a manifest that is being written, on a slow disk or for ever on a
+// broken one: so nobody else may look.
+func (x *index) watch() {
+	for {
+		select {
+		case <-x.stop:
+			return
+		case <-x.look:
+		}
+		m := x.db.Metrics()
+		x.memory.Store(int64(m.MemTable.Size))
+		x.levels.Store(int64(m.Levels[0].Sublevels))
+		x.bytes.Store(int64(m.DiskSpaceUsage()))
+		nudge(x.progress)
 	}
 }
 
@@ -274,14 +321,10 @@ const (
 // throttle waits while Pebble has too much to do. It is called before a write
 // with the bytes of its operations, from one goroutine at a time.
 func (x *index) throttle(bytes int) error {
-	if x.unseen += bytes + 256; x.unseen < memTable/4 {
-		return nil
-	}
-	x.unseen = 0
-	for {
-		m := x.db.Metrics()
-		if m.MemTable.Size < maxMemory && m.Levels[0].Sublevels < maxLevels {
-			return nil
+	x.memory.Add(int64(bytes) + 256)
+	for first := true; x.memory.Load() >= maxMemory || x.levels.Load() >= maxLevels; first = false {
+		if first {
+			nudge(x.look) // memory is an estimate
 		}
 		select {
 		case <-x.progress:
@@ -289,6 +332,7 @@ func (x *index) throttle(bytes int) error {
 			return x.fs.failure()
 		}
 	}
+	return nil
 }
 
 // flush writes what Pebble has in memory to the disk.
@@ -307,7 +351,9 @@ func (x *index) flush() error {
 
 // close closes Pebble. What it has in memory is lost unless it was flushed.
 func (x *index) close() error {
-	x.fs.release()
+	x.fs.release() // a look may wait, too
+	close(x.stop)
+	x.watched.Wait()
 	return x.db.Close()
 }
 

@@ -140,7 +140,19 @@ func (fs *indexFS) OpenDir(name string) (vfs.File, error) {
 	if err != nil || !fs.own(name) {
 		return f, err
 	}
-	return &indexFile{f, fs}, nil
+	return &indexDir{indexFile{f, fs}}, nil
+}
+
+// Remove is refused after a failure: Pebble may take for written what is not, and
+// what it replaces for obsolete.
+func (fs *indexFS) Remove(name string) error {
+	if !fs.own(name) {
+		return fs.FS.Remove(name)
+	}
+	if err := fs.ready(); err != nil {
+		return err
+	}
+	return fs.FS.Remove(name)
 }
 
 func (fs *indexFS) Rename(oldname, newname string) error {
@@ -159,7 +171,20 @@ var errShared = errors.New("files are not shared")
 // Link is refused: a checkpoint is to survive what damages the index.
 func (fs *indexFS) Link(string, string) error { return errShared }
 
-// indexFile is a file of the index, or its directory.
+// indexDir is the directory of the index.
+type indexDir struct{ indexFile }
+
+// Sync waits, if it fails, until the index is closed, and is silent then: Pebble
+// ends the process at once with a panic when it is told that its marker is not
+// sure, and reads are to go on. What it writes after that fails.
+func (d *indexDir) Sync() error {
+	if d.indexFile.Sync() != nil {
+		<-d.fs.closing
+	}
+	return nil
+}
+
+// indexFile is a file of the index.
 type indexFile struct {
 	vfs.File
 	fs *indexFS

@@ -42,9 +42,10 @@ type journal struct {
 // journalFile is a file as the appender sees it.
 type journalFile struct {
 	fileHeader
-	f     vfs.File
-	end   int64 // where the next frame goes
-	named bool  // the directory knows it for sure; of the syncing goroutine
+	f       vfs.File
+	end     int64 // where the next frame goes; 0 if it is adopted
+	adopted bool  // an earlier process wrote it
+	named   bool  // the directory knows it for sure; of the syncing goroutine
 }
 
 // SyncInfo describes one fsync of the journal that served all who waited.
@@ -214,10 +215,11 @@ func (j *journal) lead(waiters int) {
 	j.syncing = true
 	// The mark first: what it covers is in the files that are pending after it.
 	m := j.written.Load()
+	from := j.synced.Load()
 	files := append([]*journalFile(nil), j.pending...)
 	j.mu.Unlock()
 	began := time.Now()
-	err := j.syncFiles(files)
+	err := j.syncFiles(files, Mark(from), Mark(m))
 	took := time.Since(began)
 	j.mu.Lock()
 	s := SyncInfo{Took: took, Bytes: int64(m - j.synced.Load()), Waiters: waiters, Err: err}
@@ -241,8 +243,18 @@ func (j *journal) lead(waiters int) {
 	}
 }
 
-func (j *journal) syncFiles(files []*journalFile) error {
-	for _, f := range files {
+// syncFiles syncs files, which hold what was written between two marks.
+func (j *journal) syncFiles(files []*journalFile, from, to Mark) error {
+	for i, f := range files {
+		if f.adopted {
+			end := to
+			if i+1 < len(files) {
+				end = files[i+1].start
+			}
+			if err := j.renew(f, from, end); err != nil {
+				return err
+			}
+		}
 		if err := f.f.SyncData(); err != nil {
 			return err
 		}
@@ -298,19 +310,25 @@ func (j *journal) begin(a applied) {
 }
 
 // adopt takes a file of an earlier process, which may not be synced.
-func (j *journal) adopt(number uint64) error {
-	f, err := j.fs.OpenReadWrite(j.path(number), vfs.WriteCategoryUnspecified)
+func (j *journal) adopt(h fileHeader) error {
+	f, err := j.fs.OpenReadWrite(j.path(h.number), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return fmt.Errorf("open journal: %w", err)
 	}
 	j.mu.Lock()
-	j.pending = append(j.pending, &journalFile{f: f})
+	j.pending = append(j.pending, &journalFile{fileHeader: h, f: f, adopted: true})
 	j.mu.Unlock()
 	return nil
 }
 
-// reached is append for a frame that stands there already.
-func (j *journal) reached(a applied) {
+// reached is append for a frame that stands there already, and knew as synced
+// what is before a mark.
+func (j *journal) reached(a applied, synced Mark) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.last = a.at
 	j.written.Store(uint64(a.mark))
+	if synced := min(synced, a.mark); uint64(synced) > j.synced.Load() {
+		j.synced.Store(uint64(synced))
+	}
 }

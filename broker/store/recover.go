@@ -46,7 +46,7 @@ type recovery struct {
 	// only the last frame can be cut short, by a kill.
 	strict func() (bool, error)
 	apply  func(*frame) error
-	read   func(number uint64) error // told of every file before its frames
+	read   func(fileHeader) error // told of every file before its frames
 }
 
 // tail is where the journal ends, and why.
@@ -132,7 +132,7 @@ func (r *recovery) file(end *applied, limit int64) (torn, err error) {
 		// The index knows frames of this file, or its header was good just now.
 		return nil, &DamageError{r.path(number), 0, err}
 	}
-	if err := r.read(number); err != nil {
+	if err := r.read(w.head); err != nil {
 		return nil, err
 	}
 	if limit >= 0 {
@@ -157,6 +157,7 @@ func (r *recovery) file(end *applied, limit int64) (torn, err error) {
 			batches: payload[h.opsLength:],
 			at:      place{number, at + frameHeaderSize + int64(h.opsLength)},
 			end:     *end,
+			synced:  h.synced,
 		}
 		if err := r.apply(f); errors.Is(err, errOps) {
 			return nil, &DamageError{r.path(number), at, err}

@@ -51,6 +51,13 @@ func (r *reserve) take() {
 	r.held, r.sure = true, true
 }
 
+// there tells whether there is room to give.
+func (r *reserve) there() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held
+}
+
 // give gives the room back. It reports whether there was any.
 func (r *reserve) give() bool {
 	r.mu.Lock()

@@ -120,6 +120,9 @@ func open(o Options, background bool) (_ *Store, err error) {
 	}
 	fs := newIndexFS(o.FS, o.FS.PathJoin(o.Dir, "index"), s.journal.flush, s.fail)
 	fs.makeRoom = s.reserve.give
+	if err := renewIndex(o.FS, fs.dir); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	if s.index, err = openIndex(fs, s.log, false); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -133,11 +136,9 @@ func open(o Options, background bool) (_ *Store, err error) {
 	return s, nil
 }
 
-// makeDir makes the directory and has its parent know it for sure.
+// makeDir makes the directory and has its parent know it for sure, which the
+// process that made it may not have come to.
 func makeDir(fs vfs.FS, dir string) error {
-	if _, err := fs.Stat(dir); err == nil {
-		return nil
-	}
 	if err := fs.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -172,7 +173,7 @@ func (s *Store) recover() error {
 		fs: s.opts.FS, dir: s.opts.Dir,
 		apply: func(f *frame) error {
 			// What a table of the index may hold is synced before it is begun.
-			s.journal.reached(f.end)
+			s.journal.reached(f.end, f.synced)
 			return a.apply(f)
 		},
 		read: s.journal.adopt,

@@ -160,7 +160,8 @@ func (v *verifier) end(numbers []uint64) error {
 			}
 			return o.done()
 		},
-		read: func(n uint64) error {
+		read: func(h fileHeader) error {
+			n := h.number
 			if n == v.from.at.file {
 				return nil // reported
 			}
