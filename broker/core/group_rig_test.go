@@ -17,18 +17,20 @@ import (
 type groupRig struct {
 	t    testing.TB
 	m    *Machine
+	mem  *vfs.MemFS
 	disk *store.Store
 	now  time.Time
 }
 
 func newGroupRig(t testing.TB) *groupRig {
 	t.Helper()
-	disk, err := store.Open(store.Options{FS: vfs.NewMem(), Dir: "broker", Logger: slog.New(slog.DiscardHandler)})
+	mem := vfs.NewMem()
+	disk, err := store.Open(store.Options{FS: mem, Dir: "broker", LowSpace: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = disk.Close() })
-	g := &groupRig{t: t, disk: disk, now: time.Unix(1_700_000_000, 0)}
+	g := &groupRig{t: t, mem: mem, disk: disk, now: time.Unix(1_700_000_000, 0)}
 	g.load()
 	g.m.create("t", 4, map[string]string{})
 	g.m.create("u", 1, map[string]string{})

@@ -1,12 +1,17 @@
 package core
 
 import (
+	"errors"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/comptoir/comptoir/broker/store"
 )
 
 func TestGroupGeneration(t *testing.T) {
@@ -79,6 +84,48 @@ func TestGroupGenerationsOnlyRise(t *testing.T) {
 	g.load()
 	if _, next := g.stable(1); next != 1 {
 		t.Fatalf("the first generation of a group made anew is %d", next)
+	}
+}
+
+// TestGroupGenerationsOnAFullDisk: while the disk is nearly full the number of a
+// generation is kept all the same.
+func TestGroupGenerationsOnAFullDisk(t *testing.T) {
+	g := newGroupRig(t)
+	g.stable(1)
+	g.mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 19})
+	for limit := time.Now().Add(10 * time.Second); !errors.Is(g.disk.Health(), store.ErrLowSpace); runtime.Gosched() {
+		if time.Now().After(limit) {
+			t.Fatalf("health: %v", g.disk.Health())
+		}
+	}
+	g.load()
+	g.m.readOnly = g.disk.Health()
+	_, generation := g.stable(1)
+	v, ok, err := g.disk.Get(groupKey("g"))
+	if err != nil || !ok {
+		t.Fatalf("no generation is kept: %v", err)
+	}
+	if kept, err := decodeGeneration(v); kept != generation || err != nil {
+		t.Fatalf("generation %d is kept, the group is at %d (%v)", kept, generation, err)
+	}
+}
+
+// TestGroupGenerationsOnABrokenDisk: while nothing can be written groups go on,
+// and what could not be kept of them does not come a second time.
+func TestGroupGenerationsOnABrokenDisk(t *testing.T) {
+	g := newGroupRig(t)
+	_, generation := g.stable(2)
+	for range 3 {
+		g.m.readOnly = errors.New("a sync has failed")
+		for range 5 {
+			g.pass(testRebalance + testSession) // the members are gone
+			_, next := g.stable(1)
+			if next <= generation {
+				t.Fatalf("generation %d comes after %d", next, generation)
+			}
+			generation = next
+		}
+		g.load()
 	}
 }
 

@@ -169,12 +169,30 @@ func (m *Machine) lingerGroup(g *group) {
 	})
 }
 
-// saveGeneration keeps the number of a group's generation. While nothing can be
-// written groups go on without: nothing that would be done twice could be
-// committed either.
+// saveGeneration keeps the number of a group's generation, on a disk that is
+// nearly full with the room that is left for deletions. While nothing can be
+// written groups go on without: see raiseGenerations.
 func (m *Machine) saveGeneration(g *group) {
-	if m.readOnly == nil {
+	if m.readOnly == nil || m.makesRoom() {
 		m.turn.Commit.Set(groupKey(g.name), appendGeneration(nil, g.generation))
+	}
+}
+
+// unsaved is more generations than a group begins while nothing can be written.
+const unsaved = 1000
+
+// raiseGenerations passes over the numbers that members may have been told and
+// that could not be kept. Beginning twice with the same number they would make
+// those of the first look like members of the second.
+func (m *Machine) raiseGenerations(unclean bool) {
+	for _, g := range m.groups.byName {
+		if g.generation == 0 {
+			continue // it has had no members, and may be forgotten with its offsets
+		}
+		g.generation += min(unsaved, math.MaxInt32-g.generation)
+		if unclean {
+			m.saveGeneration(g)
+		}
 	}
 }
 

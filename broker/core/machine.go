@@ -155,6 +155,7 @@ func Load(cfg Config, view *View, s State, now time.Time, unclean, powerLost boo
 	if unclean {
 		m.raiseEpoch()
 	}
+	m.raiseGenerations(unclean)
 	if powerLost {
 		m.abortAll()
 	}

@@ -56,8 +56,8 @@ func (m *Machine) refuse(r *Request) bool {
 	return true
 }
 
-// makesRoom tells whether what makes room may be written, since it is room that
-// is missing; the turn may then use what is kept for that.
+// makesRoom tells whether what makes room, or takes next to none, may be written,
+// since it is room that is missing; the turn may then use what is kept for that.
 func (m *Machine) makesRoom() bool {
 	if !errors.Is(m.readOnly, store.ErrLowSpace) {
 		return false

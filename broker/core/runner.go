@@ -78,7 +78,7 @@ type written struct {
 	turn Turn
 	// lazy says that nobody waits for it.
 	lazy bool
-	// reads says that the turn could only read: nothing could be written.
+	// reads says that the turn has only read: nothing could be written.
 	reads bool
 }
 
@@ -196,7 +196,7 @@ func (r *Runner) step(first *Request) {
 	release(t.Early)
 	release(t.Relaxed)
 	if len(t.Durable) > 0 || len(t.Publish) > 0 || len(t.Early) > 0 {
-		r.written <- written{mark: mark, turn: t, lazy: len(t.Durable) == 0, reads: r.machine.readOnly != nil}
+		r.written <- written{mark: mark, turn: t, lazy: len(t.Durable) == 0, reads: r.machine.readOnly != nil && t.Commit.Empty()}
 	}
 }
 
