@@ -65,7 +65,10 @@ func NewSandbox(top *Topology, now time.Time, def int32, partitions map[string]i
 
 // Restart throws the tasks away and opens them from the committed state.
 func (s *Sandbox) Restart() error {
-	for p := range s.tasks {
+	for p, before := range s.tasks {
+		if before != nil {
+			before.close()
+		}
 		t, err := newTask(s.top, int32(p), s.db, s.globals, s.counts, slog.New(slog.DiscardHandler), s.now)
 		if err != nil {
 			return err
@@ -82,7 +85,7 @@ func (s *Sandbox) Restart() error {
 // Close frees the state.
 func (s *Sandbox) Close() error {
 	for _, t := range s.tasks {
-		t.reads.Close()
+		t.close()
 	}
 	return s.db.Close()
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/comptoir/comptoir/streams/state"
 )
 
 // A store keeps decoded entries in memory between transactions, in two
@@ -34,6 +36,7 @@ type KeyValue[K comparable, V any] struct {
 	ttl   time.Duration
 	since func(V) time.Time
 	cold  func(V) bool
+	fresh bool
 }
 
 // storeDef is a store as the topology knows it.
@@ -51,6 +54,8 @@ type storeState interface {
 	settle()
 	// sweep deletes what has expired at now, a slice of the store at a time.
 	sweep(c *Context)
+	// close frees what the store has beside memory; the task is of no use after it.
+	close()
 	// bytes is a rough size of what the open transaction has written and read,
 	// without the values that it wrote: those came with its input, which the
 	// task counts.
@@ -84,6 +89,14 @@ func (s *KeyValue[K, V]) Cold(cold func(V) bool) *KeyValue[K, V] {
 	return s
 }
 
+// Fresh tells the store that most keys it is asked for are new, so that it keeps in
+// memory which ones have been written; see state.Filter. It changes nothing of what
+// Get returns.
+func (s *KeyValue[K, V]) Fresh() *KeyValue[K, V] {
+	s.fresh = true
+	return s
+}
+
 func (s *KeyValue[K, V]) describe() (string, string) { return "store", s.name }
 
 type entry[K comparable, V any] struct {
@@ -109,7 +122,8 @@ type keyValueState[K comparable, V any] struct {
 	free    []*entry[K, V] // cold ones, to be used again
 	size    int
 	scratch []byte
-	cursor  []byte // where the next sweep goes on
+	filter  *state.Filter // of a fresh store
+	cursor  []byte        // where the next sweep goes on
 }
 
 func (s *KeyValue[K, V]) open(t *task) (storeState, error) {
@@ -117,6 +131,30 @@ func (s *KeyValue[K, V]) open(t *task) (storeState, error) {
 	st.prefix = append(st.prefix, t.space[:]...)
 	st.prefix = appendStoreName(st.prefix, s.name)
 	return st, nil
+}
+
+// lacks tells whether a key of the local state is certainly not there.
+func (st *keyValueState[K, V]) lacks(key []byte) bool {
+	f := st.keys()
+	return f != nil && f.Lacks(key)
+}
+
+// keys returns the filter of a fresh store, nil of others. It is made when it is
+// first needed: a task that was opened in vain has nothing to close.
+func (st *keyValueState[K, V]) keys() *state.Filter {
+	if st.filter == nil && st.def.fresh {
+		var err error
+		if st.filter, err = st.t.db.NewFilter(st.prefix); err != nil {
+			panic(fmt.Errorf("store %q: %w", st.def.name, err))
+		}
+	}
+	return st.filter
+}
+
+func (st *keyValueState[K, V]) close() {
+	if st.filter != nil {
+		st.filter.Close()
+	}
 }
 
 // appendStoreName writes what stands before a store's keys in changelog and
@@ -138,17 +176,20 @@ func (s *KeyValue[K, V]) Get(c *Context, k K) (V, bool) {
 	}
 	enc := st.dbKey(k)
 	e := st.newEntry(k, enc)
-	found, err := st.t.reads.Get(enc, func(data []byte) (err error) {
-		e.size += len(data)
-		e.value, err = s.value.Parse(data)
-		return err
-	})
-	if err != nil {
-		// Local state that cannot be read is a failure of the machinery: the
-		// transaction is aborted and tried again.
-		panic(fmt.Errorf("store %q: %w", s.name, err))
+	if !st.lacks(enc) {
+		var err error
+		e.present, err = st.t.reads.Get(enc, func(data []byte) (err error) {
+			e.size += len(data)
+			e.value, err = s.value.Parse(data)
+			return err
+		})
+		if err != nil {
+			// Local state that cannot be read is a failure of the machinery: the
+			// transaction is aborted and tried again.
+			panic(fmt.Errorf("store %q: %w", s.name, err))
+		}
 	}
-	e.present, e.absent = found, !found
+	e.absent = !e.present
 	st.keep(e)
 	st.size += e.size
 	return e.value, e.present
@@ -320,6 +361,9 @@ func (st *keyValueState[K, V]) flush(emit func(key, value []byte)) {
 		var value []byte
 		if e.present {
 			value = encode(t, st.def.value, e.value)
+			if f := st.keys(); f != nil {
+				f.Add(st.dbKey(e.key))
+			}
 		}
 		emit(key, value)
 		st.weight -= e.weight()

@@ -69,13 +69,14 @@ type storeRun struct {
 func newStoreRun(t *testing.T, keys int) *storeRun {
 	b := NewBuilder("app")
 	r := &storeRun{t: t, keys: keys, now: map[string]uint64{}, committed: map[string]uint64{}, looked: map[string]bool{}, written: map[string]bool{}}
-	r.store = NewKeyValue(b, "s", Text, numberSerde).Cold(func(n uint64) bool { return n%2 == 1 })
+	r.store = NewKeyValue(b, "s", Text, numberSerde).Cold(func(n uint64) bool { return n%2 == 1 }).Fresh()
 	From(b, Topic[string, string]{Name: "in", Key: Text, Value: Text}).Process("nothing", func(*Context, Record[string, string]) {}, r.store)
 	var err error
 	if r.top, err = b.Build(); err != nil {
 		t.Fatal(err)
 	}
 	r.db = memory(t)
+	t.Cleanup(func() { r.task.close() })
 	r.open()
 	return r
 }
@@ -188,6 +189,7 @@ func (r *storeRun) commit() {
 }
 
 func (r *storeRun) abort() {
+	r.task.close()
 	r.open()
 	r.now = maps.Clone(r.committed)
 	clear(r.looked)

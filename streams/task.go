@@ -86,6 +86,14 @@ func newTask(top *Topology, partition int32, db *state.DB, globals []*globalStat
 	return t, nil
 }
 
+// close lets go of the local state.
+func (t *task) close() {
+	t.reads.Close()
+	for _, s := range t.stores {
+		s.close()
+	}
+}
+
 // begin opens a transaction at a time.
 func (t *task) begin(now time.Time) { t.now = now }
 

@@ -520,7 +520,7 @@ func (w *worker) reset() {
 
 func (w *worker) closeTask(p int32) {
 	if t := w.tasks[p]; t != nil {
-		t.reads.Close()
+		t.close()
 	}
 	delete(w.tasks, p)
 	delete(w.queues, p)

@@ -86,7 +86,8 @@ func Build(b *streams.Builder, cfg Config) {
 	meet, met := streams.Repartition(b, "factures", event.Key, partSerde, streams.FixedPartitions(int32(cfg.Series)))
 	s.orders = streams.NewKeyValue(b, "commandes", event.Key, stateSerde).
 		Expire(cfg.IdentityTTL, func(st state) time.Time { return st.at }).
-		Cold(func(st state) bool { return st.issued })
+		Cold(func(st state) bool { return st.issued }).
+		Fresh()
 	s.counter = streams.NewKeyValue(b, "compteur", streams.Text, counterSerde)
 	s.invoices = streams.To(b, event.Invoices)
 	s.confirmed = streams.To(b, event.Confirmations)

@@ -40,7 +40,8 @@ func notify[V any](b *streams.Builder, out *streams.Output[event.ID, event.Notif
 	topic streams.Topic[event.ID, V], decide func(*V) (n event.Notification, ignored string, ok bool)) {
 	done := streams.NewKeyValue(b, name, event.Key, timeSerde).
 		Expire(cfg.IdentityTTL, func(at time.Time) time.Time { return at }).
-		Cold(func(time.Time) bool { return true })
+		Cold(func(time.Time) bool { return true }).
+		Fresh()
 	streams.From(b, topic).Process(name, func(c *streams.Context, r streams.Record[event.ID, V]) {
 		n, ignored, ok := decide(&r.Value)
 		if !ok {

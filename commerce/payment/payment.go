@@ -97,7 +97,8 @@ func build(b *streams.Builder, cfg Config, workers remote) {
 		refused:  streams.To(b, event.Refused),
 		decided: streams.NewKeyValue(b, "paiements", event.Key, decisionSerde).
 			Expire(cfg.IdentityTTL, func(d decision) time.Time { return d.at }).
-			Cold(func(decision) bool { return true }),
+			Cold(func(decision) bool { return true }).
+			Fresh(),
 	}
 	if workers == nil {
 		s.simulate(verdicts, cfg.Limit)

@@ -36,6 +36,7 @@ type DB struct {
 	room     room
 	patience time.Duration
 	instance string
+	filters  atomic.Int64 // bytes that they take
 
 	// For Loaders.
 	dir    string
