@@ -38,11 +38,6 @@ func (c *Context) Topic() string { return c.topic }
 // record that was handed over.
 func (c *Context) Offset() int64 { return c.offset }
 
-// HandedOver tells whether the record at hand was sent in this very transaction,
-// by a task of the same instance, and never stood in its topic. Whatever its
-// sender had read still holds.
-func (c *Context) HandedOver() bool { return c.offset < 0 && c.topic != "" }
-
 // RawKey returns the bytes of the key of the record at hand, valid during the
 // call only; nil for a null key and in a punctuation.
 func (c *Context) RawKey() []byte { return c.rawKey }

@@ -70,8 +70,8 @@ func BenchmarkCodecs(b *testing.B) {
 			b.Fatal(err1, err2, err3)
 		}
 		appendQueue(buf, queue{Head: 1, Tail: 1, First: p})
+		appendIdentity(buf, someIdentities[0])
 		appendIdentity(buf, someIdentities[1])
 		appendLevel(buf, someLevels[2])
-		appendReservation(buf, reservation{reserved, 1, 2})
 	}
 }

@@ -94,7 +94,7 @@ func (g gathered) add(p *pending, a answer) (gathered, bool) {
 // and the verdicts of a client leave in the order of arrival.
 func (s *stage) clientTask(orders streams.Stream[[]byte, []byte], answers streams.Stream[event.ID, answer]) {
 	orders.Process("queue", s.orderCame, s.names, s.queues, s.waiting, s.requests)
-	answers.Process("verdict", s.answerCame, s.queues, s.waiting, s.gathered, s.commands, s.verdicts, s.errors)
+	answers.Process("verdict", s.answerCame, s.queues, s.waiting, s.gathered, s.requests, s.verdicts, s.errors)
 }
 
 func (s *stage) orderCame(c *streams.Context, r streams.Record[[]byte, []byte]) {
@@ -217,15 +217,13 @@ func (s *stage) orderAt(c *streams.Context, at place) *pending {
 
 func (s *stage) verdict(c *streams.Context, p *pending, outcomes []outcome) {
 	v, releases := judge(&p.order, p.parts, p.of, outcomes, c.Now())
-	for _, product := range releases {
-		s.commands.Send(c, streams.Record[event.ID, command]{
-			Key: product, Value: command{Kind: commandRelease, Order: v.Order}, Headers: p.events,
-		})
-	}
 	if v.Status == event.StatusValid {
 		c.Count("ok")
 	} else {
 		c.Count("refused")
+		s.requests.Send(c, streams.Record[event.ID, request]{
+			Key: v.Order, Value: request{Kind: requestShort, Parts: releases}, Headers: p.events,
+		})
 	}
 	s.verdicts.Send(c, streams.Record[event.ID, event.Verdict]{
 		Key: v.Customer.ID, Value: v, Headers: p.events,

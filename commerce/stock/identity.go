@@ -1,7 +1,6 @@
 package stock
 
 import (
-	"slices"
 	"time"
 
 	"github.com/comptoir/comptoir/commerce/event"
@@ -10,12 +9,18 @@ import (
 
 // identity is the first order that came with an id.
 type identity struct {
-	At       int64 // ms; when it came
-	Digest   [16]byte
-	Products []event.ID // each once
+	At     int64 // ms; when it came
+	Digest [16]byte
+	// Parts is what it has reserved, or will have if it gets all; none once it has
+	// ended. Quantities are 0 if an older version has met the order: see
+	// reservation.go.
+	Parts []part
 }
 
 func (i identity) since() time.Time { return time.UnixMilli(i.At) }
+
+// ended tells whether the order has nothing reserved any more.
+func (i identity) ended() bool { return len(i.Parts) == 0 }
 
 // identify tells what an order is, given what is remembered of its id, if
 // anything. First to arrive wins: a refused order keeps its id too.
@@ -39,7 +44,7 @@ const (
 
 // identityTask owns the ids of orders: it lets the first order with an id
 // through to the products, tells the others apart, and passes on to the
-// products how the order ended.
+// products, once, how the order ended.
 func (s *stage) identityTask(in streams.Stream[event.ID, request]) {
 	in.Process("identity", func(c *streams.Context, r streams.Record[event.ID, request]) {
 		first, found := s.identities.Get(c, r.Key)
@@ -63,37 +68,47 @@ func (s *stage) identityTask(in streams.Stream[event.ID, request]) {
 
 func (s *stage) orderIsNew(c *streams.Context, order event.ID, q *request, headers []streams.Header) {
 	at := c.Now().UnixMilli()
-	products := make([]event.ID, len(q.Parts))
 	for i, p := range q.Parts {
-		products[i] = p.Product
 		s.commands.Send(c, streams.Record[event.ID, command]{
 			Key: p.Product,
 			Value: command{
-				Kind: commandReserve, Order: order, Quantity: p.Quantity, Born: at,
+				Kind: commandReserve, Order: order, Quantity: p.Quantity,
 				Client: q.Client, Partition: q.Partition, Seq: q.Seq, Part: i,
 			},
 			Headers: headers,
 		})
 	}
-	s.identities.Put(c, order, identity{At: at, Digest: q.Digest, Products: slices.Clip(products)})
+	s.identities.Put(c, order, identity{At: at, Digest: q.Digest, Parts: q.Parts})
 }
 
-// orderEnded sends release or exit to every product of an order. What an order
-// had reserved, if anything, the products know.
+// orderEnded sends release or exit to every product that an order has reserved.
 func (s *stage) orderEnded(c *streams.Context, r streams.Record[event.ID, request], first identity, found bool) {
 	if !found {
 		c.Count("unknown_order")
 		return
 	}
+	if first.ended() {
+		c.Count("unfit")
+		return
+	}
+	parts := first.Parts
+	if r.Value.Kind == requestShort {
+		parts = r.Value.Parts
+	}
 	kind := commandRelease
 	if r.Value.Kind == requestConfirmed {
 		kind = commandExit
 	}
-	for _, p := range first.Products {
+	if first.Parts[0].Quantity == 0 {
+		kind = kind.kept()
+	}
+	for _, p := range parts {
 		s.commands.Send(c, streams.Record[event.ID, command]{
-			Key: p, Value: command{Kind: kind, Order: r.Key}, Headers: r.Headers,
+			Key: p.Product, Value: command{Kind: kind, Order: r.Key, Quantity: p.Quantity}, Headers: r.Headers,
 		})
 	}
+	first.Parts = nil
+	s.identities.Put(c, r.Key, first)
 }
 
 func (s *stage) answer(c *streams.Context, client event.ID, partition int32, a answer) {

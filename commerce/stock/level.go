@@ -19,63 +19,38 @@ type level struct {
 // known tells whether the product exists.
 func (l level) known() bool { return l.Catalogued || l.Supplied }
 
-// reservation is what an order has of a product.
-type reservation struct {
-	State    reservationState
-	Quantity int64
-	// Born is when identity met the order, in milliseconds. A reservation that
-	// was born at another time belongs to an order of the same id that identity
-	// has forgotten since.
-	Born int64
-}
-
-type reservationState byte
-
-const (
-	none reservationState = iota
-	reserved
-	released
-	exited
-)
-
-// reserve takes n pieces for an order, or says why not. Asked again it answers
-// again and takes nothing: the order has what it has, or has had it.
-func reserve(l level, r reservation, n, born int64) (level, reservation, answerKind) {
+// reserve takes n pieces for an order, or says why not.
+func reserve(l level, n int64) (level, answerKind) {
 	switch {
-	case r.State == reserved && r.Born == born:
-		return l, r, answerReserved
-	case r.State != none && r.Born == born:
-		return l, r, answerShort
 	case !l.known():
-		return l, r, answerUnknown
+		return l, answerUnknown
 	case n > l.Available:
-		return l, r, answerShort
+		return l, answerShort
 	}
 	l.Available -= n
 	l.Reserved += n
-	return l, reservation{State: reserved, Quantity: n, Born: born}, answerReserved
+	return l, answerReserved
 }
 
-// release gives a reservation back to the stock. ok is false if there is none.
-func release(l level, r reservation) (level, reservation, bool) {
-	if r.State != reserved {
-		return l, r, false
+// release gives n reserved pieces back to the stock. ok is false if there are not
+// so many.
+func release(l level, n int64) (_ level, ok bool) {
+	if n <= 0 || n > l.Reserved {
+		return l, false
 	}
-	l.Available += r.Quantity
-	l.Reserved -= r.Quantity
-	r.State = released
-	return l, r, true
+	l.Available += n
+	l.Reserved -= n
+	return l, true
 }
 
-// exit takes a reservation out of the stock for good. ok is false if there is
-// none.
-func exit(l level, r reservation) (level, reservation, bool) {
-	if r.State != reserved {
-		return l, r, false
+// exit takes n reserved pieces out of the stock for good. ok is false if there are
+// not so many.
+func exit(l level, n int64) (_ level, ok bool) {
+	if n <= 0 || n > l.Reserved {
+		return l, false
 	}
-	l.Reserved -= r.Quantity
-	r.State = exited
-	return l, r, true
+	l.Reserved -= n
+	return l, true
 }
 
 // supply adds n pieces. The name counts only for a product that is not known.

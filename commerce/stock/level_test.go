@@ -8,56 +8,45 @@ import (
 func TestReserve(t *testing.T) {
 	shop := level{Catalogued: true, Name: "PC", Available: 5, Reserved: 2}
 	for _, c := range []struct {
-		name    string
-		l       level
-		r       reservation
-		n       int64
-		want    level
-		wantRes reservation
-		kind    answerKind
+		name string
+		l    level
+		n    int64
+		want level
+		kind answerKind
 	}{
-		{"some", shop, reservation{}, 3, level{true, false, "PC", 2, 5}, reservation{reserved, 3, 7}, answerReserved},
-		{"all", shop, reservation{}, 5, level{true, false, "PC", 0, 7}, reservation{reserved, 5, 7}, answerReserved},
-		{"one too many", shop, reservation{}, 6, shop, reservation{}, answerShort},
-		{"nothing left", level{Supplied: true}, reservation{}, 1, level{Supplied: true}, reservation{}, answerShort},
-		{"unknown", level{}, reservation{}, 1, level{}, reservation{}, answerUnknown},
-		{"known by supply alone", level{Supplied: true, Available: 1}, reservation{}, 1, level{Supplied: true, Reserved: 1}, reservation{reserved, 1, 7}, answerReserved},
-		{"asked again", shop, reservation{reserved, 2, 7}, 2, shop, reservation{reserved, 2, 7}, answerReserved},
-		{"asked again after release", shop, reservation{released, 2, 7}, 2, shop, reservation{released, 2, 7}, answerShort},
-		{"asked again after exit", shop, reservation{exited, 2, 7}, 2, shop, reservation{exited, 2, 7}, answerShort},
-		{"an id forgotten before the order ended", shop, reservation{reserved, 2, 6}, 1, level{true, false, "PC", 4, 3}, reservation{reserved, 1, 7}, answerReserved},
-		{"an id that identity has forgotten", shop, reservation{exited, 2, 6}, 1, level{true, false, "PC", 4, 3}, reservation{reserved, 1, 7}, answerReserved},
+		{"some", shop, 3, level{true, false, "PC", 2, 5}, answerReserved},
+		{"all", shop, 5, level{true, false, "PC", 0, 7}, answerReserved},
+		{"one too many", shop, 6, shop, answerShort},
+		{"nothing left", level{Supplied: true}, 1, level{Supplied: true}, answerShort},
+		{"unknown", level{}, 1, level{}, answerUnknown},
+		{"known by supply alone", level{Supplied: true, Available: 1}, 1, level{Supplied: true, Reserved: 1}, answerReserved},
 	} {
-		l, r, kind := reserve(c.l, c.r, c.n, 7)
-		if l != c.want || r != c.wantRes || kind != c.kind {
-			t.Errorf("%s: %+v %+v %d, want %+v %+v %d", c.name, l, r, kind, c.want, c.wantRes, c.kind)
+		if l, kind := reserve(c.l, c.n); l != c.want || kind != c.kind {
+			t.Errorf("%s: %+v %d, want %+v %d", c.name, l, kind, c.want, c.kind)
 		}
 	}
 }
 
 func TestReleaseAndExit(t *testing.T) {
 	shop := level{Catalogued: true, Available: 5, Reserved: 3}
-	had := func(s reservationState) reservation { return reservation{s, 2, 7} }
 	for _, c := range []struct {
-		name    string
-		decide  func(level, reservation) (level, reservation, bool)
-		r       reservation
-		want    level
-		wantRes reservation
-		ok      bool
+		name   string
+		decide func(level, int64) (level, bool)
+		n      int64
+		want   level
+		ok     bool
 	}{
-		{"release", release, had(reserved), level{true, false, "", 7, 1}, had(released), true},
-		{"release again", release, had(released), shop, had(released), false},
-		{"release what is gone", release, had(exited), shop, had(exited), false},
-		{"release nothing", release, reservation{}, shop, reservation{}, false},
-		{"exit", exit, had(reserved), level{true, false, "", 5, 1}, had(exited), true},
-		{"exit again", exit, had(exited), shop, had(exited), false},
-		{"exit what was released", exit, had(released), shop, had(released), false},
-		{"exit nothing", exit, reservation{}, shop, reservation{}, false},
+		{"release", release, 2, level{true, false, "", 7, 1}, true},
+		{"release all", release, 3, level{true, false, "", 8, 0}, true},
+		{"release more than there is", release, 4, shop, false},
+		{"release nothing", release, 0, shop, false},
+		{"exit", exit, 2, level{true, false, "", 5, 1}, true},
+		{"exit of all", exit, 3, level{true, false, "", 5, 0}, true},
+		{"exit of more than there is", exit, 4, shop, false},
+		{"exit of nothing", exit, 0, shop, false},
 	} {
-		l, r, ok := c.decide(shop, c.r)
-		if l != c.want || r != c.wantRes || ok != c.ok {
-			t.Errorf("%s: %+v %+v %v, want %+v %+v %v", c.name, l, r, ok, c.want, c.wantRes, c.ok)
+		if l, ok := c.decide(shop, c.n); l != c.want || ok != c.ok {
+			t.Errorf("%s: %+v %v, want %+v %v", c.name, l, ok, c.want, c.ok)
 		}
 	}
 }

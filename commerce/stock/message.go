@@ -21,12 +21,12 @@ const maxPart = event.MaxLines * event.MaxQuantity
 // request is a message to the identity task, keyed by order id.
 type request struct {
 	Kind requestKind
-	// The rest is for requestOrder alone: who asks, and for what.
+	// The rest is for requestOrder alone, but for Parts: who asks, and for what.
 	Client    event.ID // whose queue the order stands in
 	Partition int32    // of that queue
 	Seq       int64    // the order's place in that queue
 	Digest    [16]byte
-	Parts     []part // each product once
+	Parts     []part // each product once; of requestShort, what is reserved all the same
 }
 
 type requestKind byte
@@ -35,25 +35,45 @@ const (
 	requestOrder     requestKind = iota + 1 // an order came
 	requestRefused                          // its payment was refused
 	requestConfirmed                        // it was confirmed
+	requestShort                            // its verdict is a refusal
 )
 
 var requestSerde = streams.Serde[request]{Append: appendRequest, Parse: parseRequest}
 
 func appendRequest(b []byte, r request) []byte {
 	b = append(b, wireVersion, byte(r.Kind))
-	if r.Kind != requestOrder {
-		return b
+	switch r.Kind {
+	case requestOrder:
+		b = wire.AppendText(b, r.Client)
+		b = binary.AppendUvarint(b, uint64(r.Partition))
+		b = binary.AppendUvarint(b, uint64(r.Seq))
+		b = append(b, r.Digest[:]...)
+		b = appendParts(b, r.Parts)
+	case requestShort:
+		b = appendParts(b, r.Parts)
 	}
-	b = wire.AppendText(b, r.Client)
-	b = binary.AppendUvarint(b, uint64(r.Partition))
-	b = binary.AppendUvarint(b, uint64(r.Seq))
-	b = append(b, r.Digest[:]...)
-	b = binary.AppendUvarint(b, uint64(len(r.Parts)))
-	for _, p := range r.Parts {
+	return b
+}
+
+func appendParts(b []byte, parts []part) []byte {
+	b = binary.AppendUvarint(b, uint64(len(parts)))
+	for _, p := range parts {
 		b = wire.AppendText(b, p.Product)
 		b = binary.AppendUvarint(b, uint64(p.Quantity))
 	}
 	return b
+}
+
+// readParts returns nil if there are none.
+func readParts(d *wire.Decoder) (parts []part) {
+	if n := d.Count(event.MaxLines, 3); n > 0 {
+		parts = make([]part, n)
+	}
+	for i := range parts {
+		parts[i].Product = readID(d)
+		parts[i].Quantity = d.Uvarint(maxPart)
+	}
+	return parts
 }
 
 func parseRequest(data []byte) (r request, err error) {
@@ -64,11 +84,9 @@ func parseRequest(data []byte) (r request, err error) {
 		r.Partition = int32(d.Uvarint(math.MaxInt32))
 		r.Seq = d.Uvarint(largest)
 		d.Fixed(r.Digest[:])
-		r.Parts = make([]part, d.Count(event.MaxLines, 3))
-		for i := range r.Parts {
-			r.Parts[i].Product = readID(d)
-			r.Parts[i].Quantity = d.Uvarint(maxPart)
-		}
+		r.Parts = readParts(d)
+	case requestShort:
+		r.Parts = readParts(d)
 	case requestRefused, requestConfirmed:
 	default:
 		d.Fail()
@@ -86,9 +104,9 @@ type command struct {
 	Partition int32
 	Seq       int64
 	Part      int   // which of the order's parts this is
-	Born      int64 // reserve: when identity met the order, ms
+	Born      int64 // kept reserve: when identity met the order, ms
 
-	Quantity int64    // reserve, supply
+	Quantity int64    // reserve, release, exit, supply
 	Supply   event.ID // supply
 	Name     string   // supply (optional), list
 }
@@ -96,28 +114,44 @@ type command struct {
 type commandKind byte
 
 const (
-	commandReserve commandKind = iota + 1
-	commandRelease
-	commandExit
+	commandKeptReserve commandKind = iota + 1 // the first three are of an older version
+	commandKeptRelease
+	commandKeptExit
 	commandSupply
 	commandList   // into the catalogue
 	commandUnlist // out of it
+	commandReserve
+	commandRelease
+	commandExit
 )
+
+// kept is release or exit of an order that an older version has met.
+func (k commandKind) kept() commandKind {
+	if k == commandExit {
+		return commandKeptExit
+	}
+	return commandKeptRelease
+}
 
 var commandSerde = streams.Serde[command]{Append: appendCommand, Parse: parseCommand}
 
 func appendCommand(b []byte, c command) []byte {
 	b = append(b, wireVersion, byte(c.Kind))
 	switch c.Kind {
-	case commandReserve:
+	case commandReserve, commandKeptReserve:
 		b = wire.AppendText(b, c.Order)
 		b = wire.AppendText(b, c.Client)
 		b = binary.AppendUvarint(b, uint64(c.Partition))
 		b = binary.AppendUvarint(b, uint64(c.Seq))
 		b = binary.AppendUvarint(b, uint64(c.Part))
-		b = binary.AppendUvarint(b, uint64(c.Born))
+		if c.Kind == commandKeptReserve {
+			b = binary.AppendUvarint(b, uint64(c.Born))
+		}
 		b = binary.AppendUvarint(b, uint64(c.Quantity))
 	case commandRelease, commandExit:
+		b = wire.AppendText(b, c.Order)
+		b = binary.AppendUvarint(b, uint64(c.Quantity))
+	case commandKeptRelease, commandKeptExit:
 		b = wire.AppendText(b, c.Order)
 	case commandSupply:
 		b = wire.AppendText(b, c.Supply)
@@ -132,15 +166,20 @@ func appendCommand(b []byte, c command) []byte {
 func parseCommand(data []byte) (c command, err error) {
 	d := decode("command to a product", data)
 	switch c.Kind = commandKind(d.Byte()); c.Kind {
-	case commandReserve:
+	case commandReserve, commandKeptReserve:
 		c.Order = readID(d)
 		c.Client = readID(d)
 		c.Partition = int32(d.Uvarint(math.MaxInt32))
 		c.Seq = d.Uvarint(largest)
 		c.Part = int(d.Uvarint(event.MaxLines - 1))
-		c.Born = d.Uvarint(largest)
+		if c.Kind == commandKeptReserve {
+			c.Born = d.Uvarint(largest)
+		}
 		c.Quantity = d.Uvarint(maxPart)
 	case commandRelease, commandExit:
+		c.Order = readID(d)
+		c.Quantity = d.Uvarint(maxPart)
+	case commandKeptRelease, commandKeptExit:
 		c.Order = readID(d)
 	case commandSupply:
 		c.Supply = readID(d)

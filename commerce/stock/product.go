@@ -1,14 +1,9 @@
 package stock
 
 import (
-	"time"
-
 	"github.com/comptoir/comptoir/commerce/event"
 	"github.com/comptoir/comptoir/streams"
 )
-
-// held names what an order has of a product.
-type held struct{ Product, Order event.ID }
 
 // supplied names a supply, whose id is unique per product.
 type supplied struct{ Product, Supply event.ID }
@@ -22,6 +17,10 @@ func (s *stage) productTask(in streams.Stream[event.ID, command]) {
 			s.reserve(c, r)
 		case commandRelease, commandExit:
 			s.finish(c, r)
+		case commandKeptReserve:
+			s.keptReserve(c, r)
+		case commandKeptRelease, commandKeptExit:
+			s.keptFinish(c, r)
 		case commandSupply:
 			s.supply(c, r)
 		case commandList, commandUnlist:
@@ -30,41 +29,33 @@ func (s *stage) productTask(in streams.Stream[event.ID, command]) {
 	}, s.levels, s.reservations, s.supplies, s.movements, s.answers)
 }
 
-func (s *stage) reserve(c *streams.Context, r streams.Record[event.ID, command]) {
+// reserve answers whether an order gets what it wants of a product. It is asked
+// once for each order: identity knows which ones it has met, and what they have.
+func (s *stage) reserve(c *streams.Context, r streams.Record[event.ID, command]) answerKind {
 	cmd := &r.Value
-	key := held{r.Key, cmd.Order}
 	was, _ := s.levels.Get(c, r.Key)
-	var had reservation
-	if !c.HandedOver() {
-		// Else identity has just met the order: what an earlier one of its id may
-		// have had, long ago, makes no difference.
-		had, _ = s.reservations.Get(c, key)
-	}
-	is, has, kind := reserve(was, had, cmd.Quantity, cmd.Born)
-	if has != had {
+	is, kind := reserve(was, cmd.Quantity)
+	if kind == answerReserved {
 		s.levels.Put(c, r.Key, is)
-		s.reservations.Put(c, key, has)
 		s.move(c, r, is, event.Movement{Kind: event.MovementReserve, Quantity: -cmd.Quantity, Order: cmd.Order})
 	}
 	s.answer(c, cmd.Client, cmd.Partition, answer{Kind: kind, Seq: cmd.Seq, Part: cmd.Part, Name: is.Name})
+	return kind
 }
 
-// finish releases a reservation or takes it out of the stock.
+// finish releases what is reserved for an order or takes it out of the stock.
 func (s *stage) finish(c *streams.Context, r streams.Record[event.ID, command]) {
-	key := held{r.Key, r.Value.Order}
 	was, _ := s.levels.Get(c, r.Key)
-	had, _ := s.reservations.Get(c, key)
-	decide, kind, quantity := release, event.MovementRelease, had.Quantity
+	decide, kind, quantity := release, event.MovementRelease, r.Value.Quantity
 	if r.Value.Kind == commandExit {
-		decide, kind, quantity = exit, event.MovementExit, -had.Quantity
+		decide, kind, quantity = exit, event.MovementExit, -quantity
 	}
-	is, has, ok := decide(was, had)
+	is, ok := decide(was, r.Value.Quantity)
 	if !ok {
 		c.Count("unfit")
 		return
 	}
 	s.levels.Put(c, r.Key, is)
-	s.reservations.Put(c, key, has)
 	s.move(c, r, is, event.Movement{Kind: kind, Quantity: quantity, Order: r.Value.Order})
 }
 
@@ -111,8 +102,3 @@ func (s *stage) move(c *streams.Context, r streams.Record[event.ID, command], af
 	}
 	s.movements.Send(c, streams.Record[event.ID, event.Movement]{Key: r.Key, Value: m, Headers: headers})
 }
-
-func (r reservation) since() time.Time { return time.UnixMilli(r.Born) }
-
-// ended tells whether nothing is expected to happen to it any more.
-func (r reservation) ended() bool { return r.State == released || r.State == exited }

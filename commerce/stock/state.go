@@ -159,24 +159,34 @@ func readAnswers(d *wire.Decoder) (g gathered) {
 	return g
 }
 
+// identityVersion is the first byte of an identity that knows how much the order
+// wants of each product. Those with wireVersion do not.
+const identityVersion = 2
+
 func appendIdentity(b []byte, i identity) []byte {
-	b = append(b, wireVersion)
+	b = append(b, identityVersion)
 	b = binary.AppendUvarint(b, uint64(i.At))
 	b = append(b, i.Digest[:]...)
-	b = binary.AppendUvarint(b, uint64(len(i.Products)))
-	for _, p := range i.Products {
-		b = wire.AppendText(b, p)
-	}
-	return b
+	return appendParts(b, i.Parts)
 }
 
 func parseIdentity(data []byte) (i identity, err error) {
-	d := decode("identity of an order", data)
+	d := wire.Decode("identity of an order", data)
+	version := d.Byte()
 	i.At = d.Uvarint(largest)
 	d.Fixed(i.Digest[:])
-	i.Products = make([]event.ID, d.Count(event.MaxLines, 2))
-	for n := range i.Products {
-		i.Products[n] = readID(d)
+	switch version {
+	case identityVersion:
+		i.Parts = readParts(d)
+	case wireVersion:
+		if n := d.Count(event.MaxLines, 2); n > 0 {
+			i.Parts = make([]part, n)
+		}
+		for n := range i.Parts {
+			i.Parts[n].Product = readID(d)
+		}
+	default:
+		d.Fail()
 	}
 	return i, d.End()
 }

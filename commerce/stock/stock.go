@@ -87,16 +87,18 @@ func newStage(b *streams.Builder, cfg Config) (*stage, streams.Stream[event.ID, 
 	s := &stage{
 		names: streams.NewGlobalTable(b, "product names", event.Products, newNames, (*names).apply),
 
-		queues:   streams.NewKeyValue(b, storeQueues, event.Key, queueSerde),
+		queues:   streams.NewKeyValue(b, storeQueues, event.Key, queueSerde).Fresh(),
 		waiting:  streams.NewKeyValue(b, storeWaiting, placeSerde, pendingSerde),
 		gathered: streams.NewKeyValue(b, storeGathered, placeSerde, gatheredSerde),
 
 		identities: streams.NewKeyValue(b, storeIdentities, event.Key, identitySerde).
-			Expire(ttl, identity.since),
+			Expire(ttl, identity.since).
+			Cold(identity.ended).
+			Fresh(),
 
 		levels: streams.NewKeyValue(b, storeLevels, event.Key, levelSerde),
 		reservations: streams.NewKeyValue(b, storeReservations, heldSerde, reservationSerde).
-			Expire(ttl, reservation.since).Cold(reservation.ended),
+			Expire(ttl, reservation.since),
 		supplies: streams.NewKeyValue(b, storeSupplies, suppliedSerde, timeSerde).
 			Expire(ttl, func(t time.Time) time.Time { return t }).
 			Cold(func(time.Time) bool { return true }),

@@ -48,9 +48,9 @@ type outcome struct {
 }
 
 // judge gives the verdict on an order whose parts have all been answered, and
-// the products to release: those reserved for an order that is refused. of is
+// the parts to release: those reserved for an order that is refused. of is
 // which part each line belongs to.
-func judge(o *event.Order, parts []part, of []int, outcomes []outcome, now time.Time) (v event.Verdict, releases []event.ID) {
+func judge(o *event.Order, parts []part, of []int, outcomes []outcome, now time.Time) (v event.Verdict, releases []part) {
 	v = event.Verdict{
 		Order: o.ID, Status: event.StatusValid, Customer: o.Customer, Amount: o.Amount, Currency: o.Currency,
 		Lines: make([]event.VerdictLine, len(o.Lines)), OrderedAt: o.OrderedAt, At: now,
@@ -88,7 +88,7 @@ func judge(o *event.Order, parts []part, of []int, outcomes []outcome, now time.
 	if refused {
 		for _, a := range byPart {
 			if a.Kind == answerReserved {
-				releases = append(releases, parts[a.Part].Product)
+				releases = append(releases, parts[a.Part])
 			}
 		}
 	}

@@ -62,7 +62,7 @@ func TestJudge(t *testing.T) {
 		status   string
 		reason   string
 		lines    []event.VerdictLine
-		releases []event.ID
+		releases []part
 	}{
 		{
 			"all reserved", []outcome{{answerReserved, 1, "Bob"}, {answerReserved, 0, "Al"}},
@@ -72,12 +72,12 @@ func TestJudge(t *testing.T) {
 		{
 			"one short", []outcome{{answerShort, 0, ""}, {answerReserved, 1, ""}},
 			event.StatusRefused, short,
-			[]event.VerdictLine{line(0, "a", false, short), line(1, "Bé", false, ""), line(2, "a", false, short)}, []event.ID{"b"},
+			[]event.VerdictLine{line(0, "a", false, short), line(1, "Bé", false, ""), line(2, "a", false, short)}, []part{parts[1]},
 		},
 		{
 			"one unknown", []outcome{{answerReserved, 0, "Al"}, {answerUnknown, 1, ""}},
 			event.StatusRefused, unknown,
-			[]event.VerdictLine{line(0, "Al", false, ""), line(1, "Bé", false, unknown), line(2, "Al", false, "")}, []event.ID{"a"},
+			[]event.VerdictLine{line(0, "Al", false, ""), line(1, "Bé", false, unknown), line(2, "Al", false, "")}, []part{parts[0]},
 		},
 		{
 			"unknown outranks short", []outcome{{answerShort, 1, "Bob"}, {answerUnknown, 0, ""}},

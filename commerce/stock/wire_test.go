@@ -19,13 +19,15 @@ var (
 	sum      = [16]byte{0, 1, 255}
 
 	someRequests = []request{
-		{Kind: requestRefused}, {Kind: requestConfirmed},
+		{Kind: requestRefused}, {Kind: requestConfirmed}, {Kind: requestShort}, {Kind: requestShort, Parts: []part{{"1597", 1}, {long, maxPart}}},
 		{Kind: requestOrder, Client: "CLI-991", Partition: 2, Seq: 300, Digest: sum, Parts: []part{{"1597", 1}, {long, maxPart}}},
 		{Kind: requestOrder, Client: long, Partition: math.MaxInt32, Seq: math.MaxInt64, Parts: []part{{"a", 1}}},
 	}
 	someCommands = []command{
-		{Kind: commandReserve, Order: "991", Client: "CLI-991", Partition: 2, Seq: 300, Part: event.MaxLines - 1, Born: 1763632800000, Quantity: maxPart},
-		{Kind: commandRelease, Order: long}, {Kind: commandExit, Order: "991"},
+		{Kind: commandReserve, Order: "991", Client: "CLI-991", Partition: 2, Seq: 300, Part: event.MaxLines - 1, Quantity: maxPart},
+		{Kind: commandRelease, Order: long, Quantity: maxPart}, {Kind: commandExit, Order: "991", Quantity: 1},
+		{Kind: commandKeptReserve, Order: "991", Client: "CLI-991", Seq: 300, Born: 1763632800000, Quantity: 1},
+		{Kind: commandKeptRelease, Order: long}, {Kind: commandKeptExit, Order: "991"},
 		{Kind: commandSupply, Supply: "s", Quantity: math.MaxInt64, Name: longName}, {Kind: commandSupply, Supply: "s", Quantity: 1},
 		{Kind: commandList, Name: "PC"}, {Kind: commandUnlist},
 	}
@@ -41,7 +43,7 @@ var (
 		mustPending(&pending{Value: []byte(`{"commandeId":"a","client":"L","montant":3,"lignes":[{"id_produit":1,"quantite":3,"prix":1}]}`)}),
 	}
 	someGathered   = []gathered{{}, {Silent: true}, {Outcomes: []outcome{{answerReserved, 1, "PC"}, {answerUnknown, 0, ""}, {answerShort, 499, longName}}}}
-	someIdentities = []identity{{At: 1763632800000, Digest: sum, Products: []event.ID{"1597", long}}, {Products: []event.ID{"a"}}}
+	someIdentities = []identity{{At: 1763632800000, Digest: sum, Parts: []part{{"1597", 1}, {long, maxPart}}}, {Digest: sum}, {Parts: []part{{"a", 0}}}}
 	someLevels     = []level{{}, {true, true, longName, math.MaxInt64 - 1, 1}, {Catalogued: true, Name: "x", Reserved: 3}, {Supplied: true, Available: 1}}
 	someHeld       = []held{{"a", "b"}, {long, long}, {"1", "11"}, {"11", "1"}}
 )
