@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -124,10 +125,12 @@ type keyValueState[K comparable, V any] struct {
 	scratch []byte
 	filter  *state.Filter // of a fresh store
 	cursor  []byte        // where the next sweep goes on
+	swept   bool          // sweeps have been by all entries
+	oldest  int64         // ms; none that they passed by, or that was written since, is older
 }
 
 func (s *KeyValue[K, V]) open(t *task) (storeState, error) {
-	st := &keyValueState[K, V]{def: s, t: t, entries: map[K]*entry[K, V]{}}
+	st := &keyValueState[K, V]{def: s, t: t, entries: map[K]*entry[K, V]{}, oldest: math.MaxInt64}
 	st.prefix = append(st.prefix, t.space[:]...)
 	st.prefix = appendStoreName(st.prefix, s.name)
 	return st, nil
@@ -267,6 +270,9 @@ func (st *keyValueState[K, V]) write(k K, v V, present bool) {
 		st.size += entryBytes
 	}
 	e.value, e.present = v, present
+	if present {
+		st.met(v)
+	}
 	st.t.touched = true
 }
 
@@ -391,11 +397,25 @@ func (st *keyValueState[K, V]) bytes() int { return st.size }
 // sweepSlice is how many entries a sweep looks at.
 const sweepSlice = 5000
 
+// met notes the age of an entry that stays for now.
+func (st *keyValueState[K, V]) met(v V) {
+	if st.def.ttl <= 0 {
+		return
+	}
+	st.oldest = min(st.oldest, st.def.since(v).UnixMilli())
+}
+
 func (st *keyValueState[K, V]) sweep(c *Context) {
 	if st.def.ttl <= 0 {
 		return
 	}
 	before := c.Now().Add(-st.def.ttl)
+	if st.swept {
+		if st.oldest > before.UnixMilli() {
+			return // nothing can have expired
+		}
+		st.oldest = math.MaxInt64
+	}
 	var expired []K
 	n, from := 0, st.cursor
 	st.cursor = nil
@@ -406,9 +426,12 @@ func (st *keyValueState[K, V]) sweep(c *Context) {
 		}
 		if st.def.since(v).Before(before) {
 			expired = append(expired, k)
+		} else {
+			st.met(v)
 		}
 		return true
 	})
+	st.swept = st.cursor == nil
 	for _, k := range expired {
 		st.def.Delete(c, k)
 	}
