@@ -179,7 +179,13 @@ func (s *session) fetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFet
 
 func (s *session) loop() error {
 	lastCommit := time.Now()
+	turns := turns{pressed: s.t.c.w.cfg.Yield}
 	for s.ctx.Err() == nil {
+		if turns.resting() {
+			s.commit(s.ctx) // others are told how far we are before we rest
+			turns.rest(s.ctx)
+			continue
+		}
 		wait := time.Minute
 		switch {
 		case s.dirty():

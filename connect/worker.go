@@ -42,6 +42,10 @@ type Config struct {
 	// ReplicationFactor is that of topics the worker creates. Defaults to -1,
 	// the cluster's default.
 	ReplicationFactor int16
+	// Yield, if set, tells whether others in the process have more to do than they
+	// can do at once. Tasks then rest, for ten seconds at most before they work for
+	// one. It is called often, from several goroutines.
+	Yield func() bool
 	// Adapt, if set, is given each configuration that the topic has, before it is
 	// used or shown, and returns what to use in its place. It must be quick.
 	Adapt func(name string, config map[string]string) map[string]string

@@ -411,6 +411,7 @@ func (n *Node) startConnect(ctx context.Context) (err error) {
 	n.connect, err = connect.New(connect.Config{
 		Adapt: archive.adapt,
 		Kafka: n.kafka, Plugins: []connect.Plugin{jdbc.Plugin()}, Logger: n.log, Registerer: n.registry,
+		Yield:    n.load.High,
 		WorkerID: n.listeners.connect.Addr().String(), AllowedHosts: n.cfg.AllowedHosts, ReplicationFactor: n.replication(),
 	})
 	if err != nil {
