@@ -23,9 +23,6 @@ type batch struct {
 	texts  map[string]string
 }
 
-// full says that the batch shall not grow.
-func (b *batch) full() bool { return b != nil && b.size >= batchBytes }
-
 // What a batch keeps of a change, beside its texts, of another record that joins
 // it, and of a level.
 const (

@@ -160,6 +160,7 @@ type memory struct {
 	products  map[event.ID]event.Product
 	states    map[event.ID]orderdb.State
 	applied   int
+	most      int           // orders in a batch
 	down      error         // every call fails
 	after     error         // the next Apply succeeds, and fails
 	block     chan struct{} // Apply waits for it
@@ -223,6 +224,7 @@ func (m *memory) Apply(_ context.Context, b orderdb.Batch) error {
 		m.products[p.ID] = p
 	}
 	m.applied++
+	m.most = max(m.most, len(b.Orders))
 	err := m.after
 	m.after = nil
 	return err

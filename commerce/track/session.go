@@ -79,6 +79,9 @@ type openPartition struct {
 	place
 }
 
+// full says that a batch shall not grow.
+func (s *session) full(b *batch) bool { return b != nil && b.size >= s.t.cfg.batchBytes }
+
 func (p *openPartition) dirty() bool { return p.applied > p.committed }
 
 func (t *Tracker) session() error {
@@ -276,7 +279,7 @@ func (s *session) loop() error {
 		})
 		grown.look(fetches)
 		var back *lapse
-		if next, back = s.index(next, fetches); back == nil {
+		if next, back = s.index(next, fetches); back == nil && fetches != nil {
 			s.keepStep()
 			next, back = s.index(next, s.rest())
 		}
@@ -285,7 +288,7 @@ func (s *session) loop() error {
 			s.step.next(0)
 		}
 		dry := f == nil && next == nil
-		if f != nil && (f.landed() || back != nil || next.full() || read) {
+		if f != nil && (f.landed() || back != nil || s.full(next) || read) {
 			if err := s.land(f); err != nil {
 				return err
 			}
@@ -303,8 +306,8 @@ func (s *session) loop() error {
 		case next.empty():
 			next.advance()
 			next = nil
-		case s.step.end > 0 && !next.full() && !read: // the slice goes on
-		case s.step.end > 0 || next.full():
+		case s.step.end > 0 && !s.full(next) && !read: // the slice goes on
+		case s.step.end > 0 || s.full(next):
 			if rest.left() > 0 {
 				break
 			}
@@ -353,11 +356,12 @@ func (g *growth) taken() bool {
 
 // poll waits for records, for the batch under way to be applied, for the next
 // one to be due, or for the input to be dry while the group is to be told
-// something.
+// something. It returns nil if nothing was to be fetched: a batch that is full
+// stays as it is until it may be applied.
 func (s *session) poll(f *flight, next *batch, due time.Time, rest *pause, many bool) kgo.Fetches {
 	wait := time.Minute
 	switch {
-	case (next.full() || s.step.done) && f == nil && rest.left() > 0:
+	case (s.full(next) || s.step.done) && f == nil && rest.left() > 0:
 		sleep(s.ctx, min(rest.left(), pauseLook))
 		return nil
 	case s.step.done:

@@ -3,6 +3,7 @@ package track
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,6 +99,40 @@ func TestBehind(t *testing.T) {
 	db := newMemory()
 	c.start(db)
 	eventually(t, "lag 0", c.lag)
+	if err := sameTimelines(db.timelines(), c.scan()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFullBatchRests has the stages press on a Tracker that has a full batch: it
+// must not read on while it rests, however much there is.
+func TestFullBatchRests(t *testing.T) {
+	c := newCluster(t, 2)
+	const orders, looks = 24_000, 25
+	var recs []*kgo.Record
+	for i := range orders {
+		recs = append(recs, record(event.TopicOrders, int32(i%2), fmt.Sprint(i)))
+	}
+	// As many fetches as it has bytes.
+	cl, err := c.kafka.New(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(64<<10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.ProduceSync(t.Context(), recs...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	db := newMemory()
+	var asked atomic.Int32
+	c.start(db, func(cfg *Config) {
+		cfg.batchBytes = 256 << 10
+		cfg.Yield = func() bool { return asked.Add(1) < looks }
+	})
+	eventually(t, "lag 0", c.lag)
+	// Two fetches make a batch full, of at most 128 KiB of each partition.
+	if db.most > orders/4 {
+		t.Errorf("a batch has %d of %d orders", db.most, orders)
+	}
 	if err := sameTimelines(db.timelines(), c.scan()); err != nil {
 		t.Fatal(err)
 	}

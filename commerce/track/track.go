@@ -64,8 +64,10 @@ type Config struct {
 	// Registerer takes the metrics; nil means none.
 	Registerer prometheus.Registerer
 
-	// checkInterval overrides the constant in tests, which are less patient.
+	// checkInterval and batchBytes override the constants in tests, which are less
+	// patient and smaller.
 	checkInterval time.Duration
+	batchBytes    int
 }
 
 // checkInterval is how often the topics are looked at: whether they are still
@@ -102,6 +104,9 @@ func New(cfg Config) (*Tracker, error) {
 	}
 	if cfg.checkInterval == 0 {
 		cfg.checkInterval = checkInterval
+	}
+	if cfg.batchBytes == 0 {
+		cfg.batchBytes = batchBytes
 	}
 	t := &Tracker{cfg: cfg, log: cfg.Logger, metrics: newMetrics(cfg.Registerer), health: health{log: cfg.Logger}}
 	t.health.errs[causeMember] = errNotMember
