@@ -7,15 +7,26 @@ import (
 )
 
 func TestLimitKeepsItsDistance(t *testing.T) {
-	for live, want := range map[int64]int64{
-		0:         memoryLimit,
-		100 << 20: memoryLimit,
-		300 << 20: 440 << 20,
-		3 << 30:   4<<30 + 40<<20,
+	for _, c := range []struct{ live, outside, want int64 }{
+		{0, 0, memoryLimit},
+		{100, 30, memoryLimit},
+		{100, 175, 200 << 20},
+		{150, 175, 220 << 20},
+		{300, 0, 400 << 20},
+		{3000, 300, 3640 << 20},
 	} {
-		if got := limitFor(live); got != want {
-			t.Errorf("limit for %d MiB alive: %d MiB, want %d", live>>20, got>>20, want>>20)
+		if got := limitFor(c.live<<20, c.outside<<20); got != c.want {
+			t.Errorf("limit for %d MiB alive and %d outside: %d MiB, want %d", c.live, c.outside, got>>20, c.want>>20)
 		}
+	}
+}
+
+func TestResident(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells")
+	}
+	if got := resident(); got < 1<<20 || got > 1<<40 {
+		t.Errorf("%d bytes are in memory", got)
 	}
 }
 
