@@ -62,7 +62,11 @@ func (n *Node) orderDatabase() string {
 
 func (n *Node) openDatabase(ctx context.Context) (err error) {
 	url := n.orderDatabase()
-	n.database, err = orderdb.Open(ctx, orderdb.Config{URL: url, Logger: n.log, Registerer: n.registry})
+	cfg := orderdb.Config{URL: url, Logger: n.log, Registerer: n.registry}
+	if n.embedded {
+		cfg.Shards = 1 // they are for several relays, and each has transactions of its own
+	}
+	n.database, err = orderdb.Open(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("order database: %w", err)
 	}

@@ -31,10 +31,9 @@ const (
 	backoffMax = 2 * time.Second
 
 	// A transaction costs about the same however few messages it has, so the next
-	// one waits paceFactor times as long as the last one took, at most paceMax,
-	// unless a full batch is there. After a pause a message goes at once.
-	paceFactor = 2
-	paceMax    = 10 * time.Millisecond
+	// one waits as long as the last one took, at most paceMax, unless a full batch
+	// is there. After a pause a message goes at once.
+	paceMax = 10 * time.Millisecond
 )
 
 // shard is a shard that we hold. One goroutine works it.
@@ -149,7 +148,7 @@ func (s *shard) session(ctx context.Context) error {
 		}
 		if n > 0 {
 			poll = s.relay.poll
-			s.sleep(ctx, min(paceFactor*time.Since(began), paceMax))
+			s.sleep(ctx, min(time.Since(began), paceMax))
 		}
 		select {
 		case <-s.giveUp:
