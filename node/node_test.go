@@ -77,6 +77,9 @@ func TestNode(t *testing.T) {
 	if got := get(t, e.HTTP+"/connectors/archive/status"); !strings.Contains(got, `"worker_id":"`+worker+`"`) {
 		t.Errorf("the worker is not %s: %s", worker, got)
 	}
+	if got := n.database.Shards(); got != 1 {
+		t.Errorf("the outbox of the only relay has %d shards", got)
+	}
 
 	if gone := n.goneTopics(ctx, errors.New("unwell")); len(gone) > 0 {
 		t.Errorf("topics said to be gone: %v", gone)
