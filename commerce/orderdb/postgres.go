@@ -200,7 +200,9 @@ func classifyPostgres(err error) error {
 		return unavailable(err)
 	}
 	switch pe.Code[:2] {
-	case "08", "25", "40", "53", "55", "57", "58":
+	case "08", "25", "40", "53", "55", "57", "58", "XX":
+		// XX, an internal error, is also what a server without disk space says to
+		// new connections.
 		return unavailable(err)
 	}
 	return err

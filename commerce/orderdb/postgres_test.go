@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/comptoir/comptoir/commerce/event"
 	"github.com/comptoir/comptoir/test/testenv"
@@ -270,4 +271,18 @@ func TestPostgresStopped(t *testing.T) {
 			return false
 		}
 	})
+}
+
+// TestClassifyPostgres: what the server says of itself passes, also what one
+// without disk space says to a new connection; what it says of a statement stays.
+func TestClassifyPostgres(t *testing.T) {
+	for code, passes := range map[string]bool{
+		"08006": true, "40001": true, "53100": true, "57P01": true, "58030": true, "XX000": true,
+		"22P02": false, "23505": false, "28P01": false, "42P01": false,
+	} {
+		err := classifyPostgres(fmt.Errorf("connect: %w", &pgconn.PgError{Severity: "FATAL", Code: code}))
+		if got := errors.Is(err, ErrUnavailable); got != passes {
+			t.Errorf("SQLSTATE %s: unavailable %v, want %v", code, got, passes)
+		}
+	}
 }

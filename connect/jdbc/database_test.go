@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/comptoir/comptoir/connect"
 )
@@ -218,4 +219,15 @@ func (b *bench) assign(t *testing.T, a connect.Assignment) int64 {
 		t.Fatal(err)
 	}
 	return next[a.TopicPartition]
+}
+
+// TestClassify: a server without disk space refuses new connections with an
+// internal error, which is waited out; what it says of a value is the record's.
+func TestClassify(t *testing.T) {
+	for code, waits := range map[string]bool{"XX000": true, "53100": true, "28P01": true, "22P02": false} {
+		err := classify(fmt.Errorf("connect: %w", &pgconn.PgError{Severity: "FATAL", Code: code}))
+		if got := connect.IsRetriable(err); got != waits {
+			t.Errorf("SQLSTATE %s: retriable %v, want %v", code, got, waits)
+		}
+	}
 }

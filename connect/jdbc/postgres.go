@@ -208,7 +208,9 @@ func classify(err error) error {
 		return connect.Retriable(fmt.Errorf("%w; %s", err, remedy))
 	}
 	switch pe.Code[:2] {
-	case "08", "53", "57", "58", "40", "55":
+	case "08", "53", "57", "58", "40", "55", "XX":
+		// XX, an internal error, is also what a server without disk space says to
+		// new connections.
 		return connect.Retriable(err)
 	case "28":
 		return connect.Retriable(fmt.Errorf("%w; correct connection.user and connection.password", err))
