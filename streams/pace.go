@@ -8,10 +8,13 @@ import "time"
 // it holds. So transactions have an allowance: a share of the time that passes,
 // saved up to a burst. What is left of it goes at once; without, the next one
 // waits until it is earned. The cost of a transaction is measured, so this fits a
-// broker in the process and a cluster far away alike.
+// broker in the process and a cluster far away alike. What a broker takes to
+// answer that the transaction has ended is not counted: it waits for its disk
+// then, or for other brokers.
 type pace struct {
 	credit time.Duration
 	at     time.Time
+	waited time.Duration // for the end of the commit under way, as Kafka's answer
 }
 
 const (
@@ -36,7 +39,7 @@ func (p *pace) earn(now time.Time) {
 func (p *pace) spent(start, end time.Time) {
 	p.earn(end)
 	// Debts do not pile up: one slow commit is no reason to be slow after it.
-	p.credit = max(p.credit-end.Sub(start), -paceBurst)
+	p.credit = max(p.credit-(end.Sub(start)-p.waited), -paceBurst)
 }
 
 // wait returns how long the next commit is to wait, at most limit.

@@ -338,10 +338,12 @@ func (w *worker) end(ctx context.Context, offsets map[partitionKey]int64) error 
 	// Not ctx: once asked for, the end is waited for, or its outcome is unknown.
 	ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.SessionTimeout)
 	defer cancel()
+	asked := time.Now()
 	if err := cl.EndTransaction(ectx, kgo.TryCommit); err != nil {
 		w.metrics.commits.WithLabelValues(w.top.app, "unknown").Inc()
 		return fmt.Errorf("end of the transaction, outcome unknown: %w", err)
 	}
+	w.pace.waited = time.Since(asked)
 	w.metrics.commits.WithLabelValues(w.top.app, "committed").Inc()
 	w.prod.turn ^= 1
 	return nil
