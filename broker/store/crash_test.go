@@ -321,6 +321,7 @@ func crashHistory(seed uint64) error {
 func (h *history) live(s *Store, c *crashes, clean bool) error {
 	for step := 0; !c.done() && step < 200; step++ {
 		var err error
+		before := s.Written()
 		switch n := h.rng.IntN(100); {
 		case n < 70:
 			var commit Commit
@@ -331,11 +332,8 @@ func (h *history) live(s *Store, c *crashes, clean bool) error {
 				e.model(h.current)
 				f.effects = append(f.effects, e)
 			}
-			f.mark, err = s.Write(&commit)
-			if f.mark == 0 {
-				f.mark = s.Written() // it may stand there
-			}
-			h.wrote(f, err == nil)
+			_, err = s.Write(&commit)
+			h.wrote(f, s.Written(), before, err)
 		case n < 90:
 			if len(h.frames) == 0 {
 				continue
@@ -350,7 +348,7 @@ func (h *history) live(s *Store, c *crashes, clean bool) error {
 			err = s.index.flush()
 		case n < 98:
 			err = s.sweep()
-			h.wrote(writtenFrame{mark: s.Written()}, err == nil)
+			h.wrote(writtenFrame{}, s.Written(), before, err)
 		case clean:
 			if err = s.Close(); err == nil {
 				h.mu.Lock()
@@ -366,13 +364,15 @@ func (h *history) live(s *Store, c *crashes, clean bool) error {
 	return nil
 }
 
-// wrote adds a frame to the history, unless it was not even begun.
-func (h *history) wrote(f writtenFrame, returned bool) {
-	if n := len(h.frames); !returned && n > 0 && f.mark <= h.frames[n-1].mark {
+// wrote adds a frame to the history. One whose Write has failed may stand there
+// all the same, if the journal has grown.
+func (h *history) wrote(f writtenFrame, now, before Mark, err error) {
+	if err != nil && now == before {
 		return
 	}
+	f.mark = now
 	h.frames = append(h.frames, f)
-	if returned {
+	if err == nil {
 		h.mu.Lock()
 		h.written = len(h.frames)
 		h.mu.Unlock()

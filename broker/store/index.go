@@ -88,13 +88,14 @@ func openIndex(fs *indexFS, log *slog.Logger, readOnly bool) (*index, error) {
 		return nil, fmt.Errorf("open index %s: %w", fs.dir, err)
 	}
 	x.db = db
+	fs.open()
 	nudge(x.look)
 	x.watched.Go(x.watch)
 	return x, nil
 }
 
-// openPebble fails with the first change of a file that fails. Pebble's own Open
-// would go on trying for ever; what is left of it waits until the process ends.
+// openPebble fails with the first change of a file that fails. What is left of
+// Pebble's own Open then waits until the process ends.
 func openPebble(fs *indexFS, opts *pebble.Options) (*pebble.DB, error) {
 	type opened struct {
 		db  *pebble.DB

@@ -33,6 +33,7 @@ type indexFS struct {
 
 	mu      sync.Mutex
 	err     error
+	opened  bool
 	broken  chan struct{} // closed at the first failure
 	closing chan struct{}
 }
@@ -41,13 +42,15 @@ func newIndexFS(fs vfs.FS, dir string, before func() error, failed func(error)) 
 	return &indexFS{FS: fs, dir: dir, before: before, failed: failed, broken: make(chan struct{}), closing: make(chan struct{})}
 }
 
-// check is called with the result of every change.
+// check is called with the result of every change. While Pebble opens a failure
+// does not come back to it: it would go on trying for ever, or close what its own
+// goroutines still use. See openPebble.
 func (fs *indexFS) check(err error) error {
 	if err == nil {
 		return nil
 	}
 	fs.mu.Lock()
-	first := fs.err == nil
+	first, opened := fs.err == nil, fs.opened
 	if first {
 		fs.err = err
 	}
@@ -56,7 +59,17 @@ func (fs *indexFS) check(err error) error {
 		fs.failed(err)
 		close(fs.broken)
 	}
+	if !opened {
+		<-fs.closing
+	}
 	return err
+}
+
+// open says that Pebble is open.
+func (fs *indexFS) open() {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.opened = true
 }
 
 // full tells whether a change that failed for want of room may be tried again.

@@ -4,10 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
-
-	"github.com/cockroachdb/errors/oserror"
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // After a sync that failed, Linux takes the pages that it could not write for
@@ -16,7 +12,9 @@ import (
 // more, but the next one cannot know of it. So what a start finds and cannot know
 // as synced it writes again, at the same place, before its first sync. What file
 // systems know of names and sizes needs no such care: it goes through a journal
-// of theirs, and they write nothing more once that has failed.
+// of theirs, and they write nothing more once that has failed. Nor does the index:
+// Pebble names only tables that have been synced, and begins a new manifest when
+// it opens.
 
 // renew writes again what stands in a file of an earlier process from a mark on,
 // up to another.
@@ -72,48 +70,4 @@ func noEOF(err error) error {
 		return io.ErrUnexpectedEOF
 	}
 	return err
-}
-
-// renewIndex writes the index's manifests again. Its tables need no such care: a
-// manifest names only those that have been synced. Pebble begins a new manifest
-// with the first change, and before that removes what the one it has read does
-// not name.
-func renewIndex(fs vfs.FS, dir string) error {
-	names, err := fs.List(dir)
-	if oserror.IsNotExist(err) {
-		return nil // it is made anew
-	}
-	if err != nil {
-		return fmt.Errorf("list %s: %w", dir, err)
-	}
-	for _, name := range names {
-		if strings.HasPrefix(name, "MANIFEST-") {
-			if err := renewFile(fs, fs.PathJoin(dir, name)); err != nil {
-				return fmt.Errorf("write %s again: %w", name, err)
-			}
-		}
-	}
-	return syncDir(fs, dir)
-}
-
-// renewFile writes a file over itself.
-func renewFile(fs vfs.FS, name string) (err error) {
-	f, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	b := make([]byte, 64<<10)
-	for at := int64(0); ; at += int64(len(b)) {
-		n, err := f.ReadAt(b, at)
-		if err != nil && err != io.EOF {
-			return err
-		}
-		if err := writeAt(f, b[:n], at); err != nil {
-			return err
-		}
-		if n < len(b) {
-			return f.Sync()
-		}
-	}
 }

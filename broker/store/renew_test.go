@@ -39,7 +39,8 @@ func TestWhatAFailedSyncLeft(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// The three tables become one.
+			// The three tables become one, which Pebble's next opening would take for
+			// sure if it did not begin a new manifest.
 			d.FailSync(1, "MANIFEST")
 			go func() { _ = s.index.db.Compact(t.Context(), []byte{0}, []byte{255}, false) }()
 			<-s.index.fs.broken
@@ -62,6 +63,10 @@ func TestWhatAFailedSyncLeft(t *testing.T) {
 					t.Fatalf("%d bytes after a start", len(got))
 				}
 				if err := s.Sync(mustWrite(t, s, append1(3))); err != nil {
+					t.Fatal(err)
+				}
+				// As the index's next table does, before its manifest.
+				if err := syncDir(d, "store/index"); err != nil {
 					t.Fatal(err)
 				}
 				o.FS, o.BootID = d.PowerCut(0), "two"

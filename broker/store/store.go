@@ -120,9 +120,6 @@ func open(o Options, background bool) (_ *Store, err error) {
 	}
 	fs := newIndexFS(o.FS, o.FS.PathJoin(o.Dir, "index"), s.journal.flush, s.fail)
 	fs.makeRoom = s.reserve.give
-	if err := renewIndex(o.FS, fs.dir); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
 	if s.index, err = openIndex(fs, s.log, false); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}

@@ -28,7 +28,8 @@ type Disk struct {
 	fail   int               // syncs until one fails, 0 for none
 	of     string            // files whose syncs count
 	failed bool              // one has
-	synced map[string][]byte // what the disk itself has of a file
+	base   *vfs.MemFS        // what the disk itself had at first; nil for nothing
+	synced map[string][]byte // what it has of a file since that was synced or made
 	lost   map[string][]hole
 }
 
@@ -72,6 +73,7 @@ func (d *Disk) PowerCut(percent int) *Disk {
 	defer d.mu.Unlock()
 	mem := d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: d.rng})
 	after := newDisk(mem, d.rng)
+	defer func() { after.base = mem.CrashClone(vfs.CrashCloneCfg{}) }()
 	for name, holes := range d.lost {
 		f, err := mem.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
 		if err != nil {
@@ -152,7 +154,7 @@ func (d *Disk) sync(name string, dir bool, do func() error) error {
 
 // lose makes holes of what a sync that fails did not write.
 func (d *Disk) lose(name string) {
-	now, was := content(d.mem, name), d.synced[name]
+	now, was := content(d.mem, name), d.has(name)
 	for at := 0; at < len(now); at += block {
 		to := min(at+block, len(now))
 		old := make([]byte, to-at)
@@ -166,8 +168,17 @@ func (d *Disk) lose(name string) {
 	}
 }
 
+// has returns what the disk itself has of a file.
+func (d *Disk) has(name string) []byte {
+	b, ok := d.synced[name]
+	if !ok && d.base != nil {
+		return content(d.base, name)
+	}
+	return b
+}
+
 func (d *Disk) forget(name string) {
-	delete(d.synced, name)
+	d.synced[name] = nil
 	delete(d.lost, name)
 }
 
@@ -208,7 +219,7 @@ func (d *Disk) Remove(name string) error {
 func (d *Disk) Rename(from, to string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.synced[to], d.lost[to] = d.synced[from], d.lost[from]
+	d.synced[to], d.lost[to] = d.has(from), d.lost[from]
 	d.forget(from)
 	return d.mem.Rename(from, to)
 }
