@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/comptoir/comptoir/broker/store"
+	"github.com/comptoir/comptoir/broker/store/storetest"
 )
 
 var (
@@ -28,7 +28,7 @@ var (
 type powerRig struct {
 	*txnRig
 	rng   *rand.Rand
-	mem   *vfs.MemFS
+	mem   *storetest.Disk
 	boot  int
 	turns []powerTurn // written, not synced
 	plain []*powerRecord
@@ -77,9 +77,21 @@ const (
 
 const powerPartitions = 2
 
+// powerEnd is how a process ends.
+type powerEnd int
+
+const (
+	powerCut powerEnd = iota
+	powerKilled
+	powerSyncFailed
+	powerEnds
+)
+
+func (e powerEnd) String() string { return [...]string{"power cut", "killed", "sync failed"}[e] }
+
 // TestPowerCuts lets producers, transactions and group offsets work on a machine
-// whose power is cut, or whose process is killed, at random moments between what
-// is written and what is synced. What was answered must stand: plain records,
+// whose power is cut, whose process is killed, or ends because a sync has failed,
+// at random moments between what is written and what is synced. What was answered must stand: plain records,
 // transactions whole with their offsets or not at all.
 func TestPowerCuts(t *testing.T) {
 	n := *powerLives
@@ -91,7 +103,7 @@ func TestPowerCuts(t *testing.T) {
 		p := newPowerRig(t, seed)
 		for life := range 4 {
 			p.live(20 + p.rng.IntN(150))
-			p.crash(p.rng.IntN(3) > 0)
+			p.crash(powerEnd(p.rng.IntN(int(powerEnds))))
 			if t.Failed() {
 				t.Fatalf("seed %d, life %d", seed, life)
 			}
@@ -103,7 +115,7 @@ func TestPowerCuts(t *testing.T) {
 func newPowerRig(t *testing.T, seed uint64) *powerRig {
 	p := &powerRig{
 		txnRig: &txnRig{t: t, view: NewView(), now: time.UnixMilli(1_800_000_000_000)},
-		rng:    rand.New(rand.NewPCG(seed, 7)), mem: vfs.NewCrashableMem(),
+		rng:    rand.New(rand.NewPCG(seed, 7)), mem: storetest.NewDisk(seed),
 	}
 	for i := range int32(3) {
 		p.ids = append(p.ids, &powerID{name: fmt.Sprint("x", i), partition: i, by: nobody})
@@ -255,17 +267,28 @@ func (p *powerRig) work(x *powerID) {
 	x.busy = true
 }
 
-// crash cuts the power, or only kills the process, starts again, and looks.
-func (p *powerRig) crash(power bool) {
+// crash ends the process, starts again, and looks.
+func (p *powerRig) crash(how powerEnd) {
 	p.t.Helper()
 	kept := 100
-	if power {
+	switch how {
+	case powerCut:
 		kept = []int{0, 10, 50, 90, 100}[p.rng.IntN(5)]
 		p.boot++
+		fallthrough
+	case powerKilled:
+		after := p.mem.PowerCut(kept)
+		_ = p.disk.Close()
+		p.mem = after
+	case powerSyncFailed:
+		// The next process reads what the disk has not got.
+		p.mem.FailSync(1, "journal")
+		if err := p.disk.Sync(p.disk.Written()); err == nil && p.mem.Failed() {
+			p.t.Error("a sync that fails says nothing")
+		}
+		p.mem.FailSync(0, "")
+		_ = p.disk.Close()
 	}
-	clone := p.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: p.rng})
-	_ = p.disk.Close()
-	p.mem = clone
 	p.open()
 	// Each id is taken over, which ends what it has open. Some producers ask again
 	// before, or go on to commit what they were told is there.
@@ -279,7 +302,7 @@ func (p *powerRig) crash(power bool) {
 	p.write()
 	p.sync(len(p.turns))
 	if err := p.look(); err != nil {
-		p.t.Errorf("power cut %v, %d %% of what was not synced kept: %v", power, kept, err)
+		p.t.Errorf("%v, %d %% of what was not synced kept: %v", how, kept, err)
 	}
 }
 
