@@ -110,6 +110,7 @@ type Stream struct {
 	MinCommitInterval Duration `yaml:"min_commit_interval" doc:"Longest that a commit waits for more records when transactions have taken up much of the time lately; none after a pause."`
 	BufferBytes       int      `yaml:"buffer_bytes" doc:"Bytes a task's open transaction may hold in memory before it commits."`
 	CacheBytes        int      `yaml:"cache_bytes" doc:"Bytes of the cache over the local state on disk, filled as needed. The filters of what is remembered should fit, some 10 MB for a million orders; without, each order reads them from the disk."`
+	StandbyCopies     int      `yaml:"standby_copies" doc:"How many other instances keep a copy of the local state of each task, so that they can take it over without restoring it. Each reads again what the owner writes."`
 }
 
 // Default returns the configuration of a laptop.

@@ -168,6 +168,7 @@ func TestValidateNamesThePath(t *testing.T) {
 		"audit.delai":                   func(c *Config) { c.Audit.Delai = 0 },
 		"audit.part":                    func(c *Config) { c.Audit.Part = 0 },
 		"stream.cache_bytes":            func(c *Config) { c.Stream.CacheBytes = 1 },
+		"stream.standby_copies":         func(c *Config) { c.Stream.StandbyCopies = -1 },
 	} {
 		t.Run(path, func(t *testing.T) {
 			c := Default()

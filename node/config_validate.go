@@ -63,6 +63,7 @@ func (c Config) Validate() error {
 	v.check("stream.buffer_bytes", c.Stream.BufferBytes >= 64<<10, "must be at least 65536 (is %d)", c.Stream.BufferBytes)
 	v.duration("audit.delai", c.Audit.Delai, time.Second)
 	v.check("audit.part", c.Audit.Part > 0 && c.Audit.Part <= 1, "must be above 0, at most 1 (is %v)", c.Audit.Part)
+	v.check("stream.standby_copies", c.Stream.StandbyCopies >= 0 && c.Stream.StandbyCopies <= 10, "must be 0 to 10 (is %d)", c.Stream.StandbyCopies)
 	v.check("stream.cache_bytes", c.Stream.CacheBytes >= 1<<20, "must be at least 1048576 (is %d)", c.Stream.CacheBytes)
 	if c.Traces.OTLP != "" {
 		u, err := url.Parse(c.Traces.OTLP)

@@ -352,6 +352,7 @@ func (n *Node) startStages(ctx context.Context) error {
 			Topology: top, Kafka: n.kafka, State: n.state,
 			CommitInterval: time.Duration(n.cfg.Stream.CommitInterval), MinCommitInterval: time.Duration(n.cfg.Stream.MinCommitInterval),
 			BufferBytes:       n.cfg.Stream.BufferBytes,
+			StandbyCopies:     n.cfg.Stream.StandbyCopies,
 			ReplicationFactor: n.replication(),
 			// kfake starts a trimmed partition at 0 again after a restart.
 			Trace:   n.processed(),

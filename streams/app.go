@@ -36,6 +36,10 @@ type Config struct {
 	// SessionTimeout is how long a dead instance keeps its tasks, and
 	// transactions stay open after their producer is gone. Defaults to 10 s.
 	SessionTimeout time.Duration
+	// StandbyCopies is how many instances besides its owner keep a copy of each
+	// task's state, so that they can take it over at once. Of the members of a
+	// group the one that leads it decides. Defaults to 0.
+	StandbyCopies int
 	// ReplicationFactor is that of internal topics; 0 means the cluster's default.
 	ReplicationFactor int16
 	// keepRepartitioned leaves handled records in the repartition topics, for

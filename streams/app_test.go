@@ -229,7 +229,8 @@ func (c *cluster) prepare(dir string, build func(*Builder), opts ...func(*Config
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	cfg := Config{Topology: top, Kafka: c.kafka, State: db, Logger: testLog, farOnly: !c.near}
+	// With copies, so that every fault meets them as well.
+	cfg := Config{Topology: top, Kafka: c.kafka, State: db, Logger: testLog, farOnly: !c.near, StandbyCopies: 1}
 	cfg.Kafka.Logger = nil
 	for _, o := range opts {
 		o(&cfg)

@@ -1,6 +1,8 @@
 package streams
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"sync"
 
@@ -28,11 +30,19 @@ const protocolName = "comptoir-streams"
 // of a generation whose share it may never have seen: the claim would take a task
 // from whoever got it meanwhile, without a revocation.
 //
+// The leader also says who keeps copies of which tasks' state (see copies.go). A
+// member whose copies are up to date says so, and gets those tasks when they have
+// no owner.
+//
 // It is safe for concurrent use.
 type balancer struct {
-	member func() string // who we are to the group now
+	member    func() string       // who we are to the group now
+	standby   func(tasks []int32) // is told what the group wants us to have copies of
+	copies    int                 // of each task's state, that others than its owner keep
+	changelog string              // by which name they go
 
 	mu    sync.Mutex
+	warm  []int32            // tasks that we have copies of, up to date
 	given string             // who we were when we were given what we own
 	lost  map[string][]int32 // what the group took from us last, by topic, if it has given us nothing since
 }
@@ -56,12 +66,27 @@ func (b *balancer) hadLost(partitions map[string][]int32) {
 	b.lost = partitions
 }
 
+// keeps notes of which tasks we have copies that are up to date.
+func (b *balancer) keeps(tasks []int32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.warm = tasks
+}
+
+// keepsOf says of which tasks copies are kept from now on: others are not up to
+// date any more.
+func (b *balancer) keepsOf(tasks []int32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.warm = slices.DeleteFunc(slices.Clone(b.warm), func(p int32) bool { return !slices.Contains(tasks, p) })
+}
+
 func (*balancer) ProtocolName() string { return protocolName }
 func (*balancer) IsCooperative() bool  { return true }
 
 func (b *balancer) JoinGroupMetadata(interests []string, owned map[string][]int32, generation int32) []byte {
 	b.mu.Lock()
-	had := b.lost
+	had, warm := b.lost, b.warm
 	if b.member() != b.given && len(owned) > 0 {
 		had, owned = owned, nil
 	}
@@ -80,45 +105,53 @@ func (b *balancer) JoinGroupMetadata(interests []string, owned map[string][]int3
 		o.Topic, o.Partitions = t, owned[t]
 		meta.OwnedPartitions = append(meta.OwnedPartitions, o)
 	}
-	if len(owned) == 0 && len(had) > 0 {
-		wish := kmsg.NewStickyMemberMetadata()
-		for topic, ps := range had {
-			a := kmsg.NewStickyMemberMetadataCurrentAssignment()
-			a.Topic, a.Partitions = topic, ps
-			wish.CurrentAssignment = append(wish.CurrentAssignment, a)
-		}
-		meta.UserData = wish.AppendTo(nil)
+	wishes := map[string][]int32{}
+	if len(owned) == 0 {
+		maps.Copy(wishes, had)
 	}
+	if len(warm) > 0 {
+		wishes[b.changelog] = warm
+	}
+	meta.UserData = appendTasks(wishes)
 	return meta.AppendTo(nil)
 }
 
 // ParseSyncAssignment is asked when the group has given us our share.
 func (b *balancer) ParseSyncAssignment(share []byte) (map[string][]int32, error) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.given = b.member()
+	b.mu.Unlock()
+	var a kmsg.ConsumerMemberAssignment
+	if err := a.ReadFrom(share); err == nil {
+		b.standby(parseTasks(a.UserData))
+	}
 	return kgo.ParseConsumerSyncAssignment(share)
 }
 
-func (*balancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo.GroupMemberBalancer, map[string]struct{}, error) {
-	b, err := kgo.NewConsumerBalancer(assigner{}, members)
+func (b *balancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo.GroupMemberBalancer, map[string]struct{}, error) {
+	cb, err := kgo.NewConsumerBalancer(assigner{b.copies, b.changelog}, members)
 	if err != nil {
 		return nil, nil, err
 	}
-	return b, b.MemberTopics(), nil
+	return cb, cb.MemberTopics(), nil
 }
 
-type assigner struct{}
+// assigner hands out tasks, and copies of each one's state to so many others.
+type assigner struct {
+	copies    int
+	changelog string
+}
 
 // Balance gives each member the tasks it owns, up to an even share, then those
 // that it had, and the others to whoever has least.
-func (assigner) Balance(b *kgo.ConsumerBalancer, topics map[string]int32) kgo.IntoSyncAssignment {
+func (a assigner) Balance(b *kgo.ConsumerBalancer, topics map[string]int32) kgo.IntoSyncAssignment {
 	var tasks int32
 	for _, n := range topics {
 		tasks = max(tasks, n)
 	}
 	members := b.Members()
-	owner := shares(tasks, ownedTasks(b, len(members)), formerTasks(b, len(members)))
+	former := formerTasks(b, len(members))
+	owner := shares(tasks, ownedTasks(b, len(members)), former)
 	plan := b.NewPlan()
 	for topic, n := range topics {
 		for p := range n {
@@ -126,7 +159,62 @@ func (assigner) Balance(b *kgo.ConsumerBalancer, topics map[string]int32) kgo.In
 		}
 	}
 	plan.AdjustCooperative(b)
-	return plan
+	kept := map[string][]int32{}
+	for i, ps := range standbys(a.copies, owner, former) {
+		if len(ps) > 0 {
+			kept[members[i].MemberID] = ps
+		}
+	}
+	return assignment{plan, a.changelog, kept}
+}
+
+// assignment is what the leader gives to the members: their share, and in its user
+// data the tasks of which they keep copies.
+type assignment struct {
+	plan      *kgo.BalancePlan
+	changelog string
+	copies    map[string][]int32 // by member
+}
+
+func (a assignment) IntoSyncAssignment() []kmsg.SyncGroupRequestGroupAssignment {
+	all := a.plan.IntoSyncAssignment()
+	for i := range all {
+		ps := a.copies[all[i].MemberID]
+		var share kmsg.ConsumerMemberAssignment
+		if len(ps) == 0 || share.ReadFrom(all[i].MemberAssignment) != nil {
+			continue
+		}
+		share.UserData = appendTasks(map[string][]int32{a.changelog: ps})
+		all[i].MemberAssignment = share.AppendTo(nil)
+	}
+	return all
+}
+
+// appendTasks encodes tasks by the topics that they are known by, as user data of
+// the group protocol; nil if there are none. parseTasks reads what it can of it.
+func appendTasks(byTopic map[string][]int32) []byte {
+	if len(byTopic) == 0 {
+		return nil
+	}
+	data := kmsg.NewStickyMemberMetadata()
+	for _, topic := range slices.Sorted(maps.Keys(byTopic)) {
+		a := kmsg.NewStickyMemberMetadataCurrentAssignment()
+		a.Topic, a.Partitions = topic, byTopic[topic]
+		data.CurrentAssignment = append(data.CurrentAssignment, a)
+	}
+	return data.AppendTo(nil)
+}
+
+func parseTasks(data []byte) (tasks []int32) {
+	var read kmsg.StickyMemberMetadata
+	if len(data) == 0 || read.ReadFrom(data) != nil {
+		return nil
+	}
+	for _, a := range read.CurrentAssignment {
+		tasks = append(tasks, a.Partitions...)
+	}
+	slices.Sort(tasks)
+	return slices.Compact(tasks)
 }
 
 // ownedTasks returns the tasks that each member says it owns. Of two that claim
@@ -157,21 +245,13 @@ func ownedTasks(b *kgo.ConsumerBalancer, n int) [][]int32 {
 	return owned
 }
 
-// formerTasks returns the tasks that each member says it had. What cannot be read
+// formerTasks returns the tasks that each member says it had or has a copy of. What cannot be read
 // counts for nothing: it is a wish.
 func formerTasks(b *kgo.ConsumerBalancer, n int) [][]int32 {
 	former := make([][]int32, n)
 	for i := range n {
 		_, meta := b.MemberAt(i)
-		var had kmsg.StickyMemberMetadata
-		if len(meta.UserData) == 0 || had.ReadFrom(meta.UserData) != nil {
-			continue
-		}
-		for _, a := range had.CurrentAssignment {
-			former[i] = append(former[i], a.Partitions...)
-		}
-		slices.Sort(former[i])
-		former[i] = slices.Compact(former[i])
+		former[i] = parseTasks(meta.UserData)
 	}
 	return former
 }
@@ -221,4 +301,37 @@ func shares(tasks int32, owned, former [][]int32) []int {
 		load[i]++
 	}
 	return owner
+}
+
+// standbys returns the tasks of whose state each member keeps a copy: n members
+// for each task, or as many as there are besides its owner. Those that have one
+// already come first, then those with the least to do.
+func standbys(n int, owner []int, former [][]int32) [][]int32 {
+	kept := make([][]int32, len(former))
+	load := make([]int, len(former))
+	for _, i := range owner {
+		load[i]++
+	}
+	for p, of := range owner {
+		var others []int
+		for i := range former {
+			if i != of {
+				others = append(others, i)
+			}
+		}
+		has := func(i int) int {
+			if slices.Contains(former[i], int32(p)) {
+				return 0
+			}
+			return 1
+		}
+		slices.SortStableFunc(others, func(a, b int) int {
+			return cmp.Or(has(a)-has(b), load[a]-load[b])
+		})
+		for _, i := range others[:min(n, len(others))] {
+			kept[i] = append(kept[i], int32(p))
+			load[i]++
+		}
+	}
+	return kept
 }

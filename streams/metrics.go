@@ -16,6 +16,9 @@ type Metrics struct {
 	rebalances    *prometheus.CounterVec
 	foreign       *prometheus.CounterVec
 	vanished      *prometheus.CounterVec
+	copies        *prometheus.GaugeVec
+	copyLag       *prometheus.GaugeVec
+	copied        *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics.
@@ -45,8 +48,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		rebalances: counter("comptoir_stage_rebalances_total", "Changes of assignment, by kind.", "stage", "kind"),
 		foreign:    counter("comptoir_stage_foreign_offsets_total", "Partitions whose group offset was missing or not ours, so that the store's position ruled.", "stage"),
 		vanished:   counter("comptoir_stage_vanished_transactions_total", "Open transactions of instances that are gone, ended by this one.", "stage"),
+		copies: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "comptoir_stage_standby_tasks", Help: "Tasks of other instances of whose state this one keeps a copy.",
+		}, []string{"stage"}),
+		copyLag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "comptoir_stage_standby_lag_records", Help: "Changelog offsets that the copies of other instances' state are behind; as of some seconds ago.",
+		}, []string{"stage"}),
+		copied: counter("comptoir_stage_standby_records_total", "Changelog records read to keep copies of other instances' state.", "stage"),
 	}
-	reg.MustRegister(m.records, m.decodeErrors, m.commits, m.commitTime, m.tasks, m.opening, m.restored, m.restoredBytes, m.restoring, m.rebalances, m.foreign, m.vanished)
+	reg.MustRegister(m.records, m.decodeErrors, m.commits, m.commitTime, m.tasks, m.opening, m.restored, m.restoredBytes, m.restoring, m.rebalances, m.foreign, m.vanished, m.copies, m.copyLag, m.copied)
 	return m
 }
 
@@ -69,4 +79,7 @@ func (m *Metrics) init(app string) {
 	m.restoring.WithLabelValues(app)
 	m.foreign.WithLabelValues(app)
 	m.vanished.WithLabelValues(app)
+	m.copies.WithLabelValues(app)
+	m.copyLag.WithLabelValues(app)
+	m.copied.WithLabelValues(app)
 }

@@ -20,8 +20,9 @@ type opening struct {
 	done   chan struct{}
 
 	wanted    []int32
-	producers bool // make them too
-	stale     bool // of no use any more; belongs to the run goroutine
+	producers bool            // make them too
+	stale     bool            // of no use any more; belongs to the run goroutine
+	copied    <-chan struct{} // closed when no copy is being made of what is wanted
 	watch     watch
 
 	// Set when done.
@@ -45,6 +46,7 @@ func (w *worker) openMissing(ctx context.Context) {
 			wanted = append(wanted, p)
 		}
 	}
+	copied := w.keepCopies(ctx)
 	if len(wanted) == 0 {
 		if w.obstacle == nil {
 			w.atWork()
@@ -52,7 +54,7 @@ func (w *worker) openMissing(ctx context.Context) {
 		return
 	}
 	octx, cancel := context.WithCancel(ctx)
-	o := &opening{cancel: cancel, done: make(chan struct{}), wanted: wanted, producers: !w.prod.open()}
+	o := &opening{cancel: cancel, done: make(chan struct{}), wanted: wanted, copied: copied, producers: !w.prod.open()}
 	o.watch.begin()
 	w.opening = o
 	select {
@@ -206,6 +208,12 @@ func (w *worker) open(ctx context.Context, o *opening) error {
 	o.ends = ends
 	o.tasks, o.start, o.held = map[int32]*task{}, map[partitionKey]int64{}, map[partitionKey]int64{}
 	if w.top.stateful() {
+		o.watch.at("waiting for copies to come to rest")
+		select {
+		case <-o.copied:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		o.watch.at("looking at the changelog")
 		if err := w.restore(ctx, o.wanted, ids[w.top.changelog()], &o.watch); err != nil {
 			return err

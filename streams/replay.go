@@ -116,6 +116,12 @@ func (re *replay) save() error {
 	for _, r := range re.tasks {
 		r.moved = true
 	}
+	return re.flush()
+}
+
+// flush applies what was read, and where those tasks stand that it was of, and
+// waits for it. The others keep the time at which they were known to be up to date.
+func (re *replay) flush() error {
 	if err := re.apply(); err != nil {
 		return err
 	}

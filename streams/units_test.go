@@ -91,7 +91,7 @@ func TestBalancerAfterLoss(t *testing.T) {
 // had; and nothing under another name than the one it was given it under.
 func TestBalancerClaims(t *testing.T) {
 	name := "one"
-	b := &balancer{member: func() string { return name }}
+	b := &balancer{member: func() string { return name }, standby: func([]int32) {}}
 	owned := map[string][]int32{"a": {3, 5}}
 	said := func() (claims, wishes int) {
 		t.Helper()

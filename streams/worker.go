@@ -36,6 +36,7 @@ type worker struct {
 	onProduced, onProducedInside func(*kgo.Record, error)
 	// outages are those that group and fetch client have met.
 	outages kclient.Outages
+	share   *balancer
 
 	ready     chan struct{} // closed once the first assignment is at work
 	readyOnce sync.Once
@@ -55,6 +56,8 @@ type worker struct {
 	owned     map[string]map[int32]bool
 	tasks     map[int32]*task
 	opening   *opening
+	standby   []int32 // tasks that the group wants us to have copies of
+	copies    *copies
 	queues    map[int32]*orderedQueue // of an ordered topology
 	txn       txn
 	committed map[partitionKey]int64 // offsets the group holds
@@ -75,10 +78,11 @@ type worker struct {
 
 // event is a change of assignment, from the group client's goroutine.
 type event struct {
-	kind       string // assigned, revoked, lost, opened
+	kind       string // assigned, revoked, lost, opened, standby
 	partitions map[string][]int32
 	member     string // of the group's, who we were then
 	opened     *opening
+	standby    []int32
 	done       chan struct{}
 }
 
@@ -100,6 +104,7 @@ func newWorker(a *App) (*worker, error) {
 		ready: make(chan struct{}), quit: make(chan struct{}), closing: make(chan struct{}),
 		owned: map[string]map[int32]bool{}, tasks: map[int32]*task{}, queues: map[int32]*orderedQueue{},
 		committed: map[partitionKey]int64{}, behind: map[partitionKey]int64{}, takenOver: make(chan struct{}, 1),
+		copies: noCopies(),
 	}
 	w.onProduced, w.onProducedInside = w.produced, w.producedInside
 	w.metrics.init(w.top.app)
@@ -125,7 +130,11 @@ func (w *worker) join() error {
 	for _, s := range w.top.sources {
 		topics = append(topics, s.topic)
 	}
-	share := &balancer{}
+	share := &balancer{standby: func(tasks []int32) { w.post(event{kind: "standby", standby: tasks}) }}
+	if w.top.stateful() {
+		share.copies, share.changelog = w.cfg.StandbyCopies, w.top.changelog()
+	}
+	w.share = share
 	on := func(kind string, wait bool) func(context.Context, *kgo.Client, map[string][]int32) {
 		return func(_ context.Context, cl *kgo.Client, ps map[string][]int32) {
 			w.metrics.rebalances.WithLabelValues(w.top.app, kind).Inc()
@@ -542,7 +551,7 @@ func (w *worker) handleEvents(ctx context.Context) error {
 	w.mu.Unlock()
 	var errs []error
 	for _, e := range events {
-		if e.kind != "opened" && e.member != w.memberID {
+		if e.kind != "opened" && e.kind != "standby" && e.member != w.memberID {
 			// franz-go joins anew, without a word, when the group has forgotten us.
 			if w.memberID != "" {
 				w.reset()
@@ -578,6 +587,8 @@ func (w *worker) handleEvents(ctx context.Context) error {
 			w.disown(e.partitions)
 		case "opened":
 			errs = append(errs, w.takeOpened(e.opened))
+		case "standby":
+			w.standby = e.standby
 		}
 		if e.done != nil {
 			close(e.done)
@@ -639,6 +650,7 @@ func (w *worker) close() {
 		<-w.opening.done
 		w.opening.prod.close()
 	}
+	w.copies.stop()
 	w.background.Wait()
 	defer w.fetch.Close()
 	if w.group == nil {
