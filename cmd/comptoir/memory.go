@@ -14,7 +14,7 @@ const (
 	memoryLimit = 300 << 20
 	// memoryBudget is what the process takes at most then: Go's part, SQLite's
 	// memory, which Go does not see, and what is in memory of the program's file.
-	memoryBudget = 375 << 20
+	memoryBudget = 355 << 20
 	// memoryBesides is about what Go holds besides its heap's objects: stacks,
 	// gaps between objects, its own tables.
 	memoryBesides = 40 << 20

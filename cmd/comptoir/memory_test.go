@@ -10,7 +10,7 @@ func TestLimitKeepsItsDistance(t *testing.T) {
 	for _, c := range []struct{ live, outside, want int64 }{
 		{0, 0, memoryLimit},
 		{100, 30, memoryLimit},
-		{100, 175, 200 << 20},
+		{100, 175, 180 << 20},
 		{150, 175, 220 << 20},
 		{300, 0, 400 << 20},
 		{3000, 300, 3640 << 20},
