@@ -22,6 +22,17 @@ type fullDisk struct {
 	only func(name string) bool
 }
 
+// openImpatient opens a DB that does not wait long for room.
+func openImpatient(t *testing.T, disk *fullDisk) *DB {
+	t.Helper()
+	db, err := open("state", disk, DefaultCacheBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.patience = 10 * time.Millisecond
+	return db
+}
+
 func (d *fullDisk) refuses(name string) bool {
 	if !d.full.Load() || d.only != nil && !d.only(name) {
 		return false
@@ -103,13 +114,8 @@ func TestFullDisk(t *testing.T) {
 		"a manifest": func(name string) bool { return strings.Contains(name, "MANIFEST") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			mem := vfs.NewMem()
-			disk := &fullDisk{FS: mem, only: only}
-			db, err := open("state", disk, DefaultCacheBytes)
-			if err != nil {
-				t.Fatal(err)
-			}
-			db.patience = 10 * time.Millisecond
+			disk := &fullDisk{FS: vfs.NewMem(), only: only}
+			db := openImpatient(t, disk)
 			s := space(t, db, "app", "state", 0)
 			done, err := fill(db, s, 0, 50)
 			if err != nil {
@@ -140,7 +146,7 @@ func TestFullDisk(t *testing.T) {
 			if err := db.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if db, err = open("state", mem, DefaultCacheBytes); err != nil {
+			if db, err = open("state", disk.FS, DefaultCacheBytes); err != nil {
 				t.Fatal(err)
 			}
 			if got := count(t, db, space(t, db, "app", "state", 0)); got != n {
@@ -156,13 +162,8 @@ func TestFullDisk(t *testing.T) {
 // TestClosedWhileFull: closing does not wait for room, and what is on the disk
 // then is some earlier state.
 func TestClosedWhileFull(t *testing.T) {
-	mem := vfs.NewMem()
-	disk := &fullDisk{FS: mem}
-	db, err := open("state", disk, DefaultCacheBytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	db.patience = 10 * time.Millisecond
+	disk := &fullDisk{FS: vfs.NewMem()}
+	db := openImpatient(t, disk)
 	instance, s := db.Instance(), space(t, db, "app", "state", 0)
 	if _, err := fill(db, s, 0, 100); err != nil {
 		t.Fatal(err)
@@ -177,7 +178,7 @@ func TestClosedWhileFull(t *testing.T) {
 		t.Error("closed as if all were on the disk")
 	}
 	disk.full.Store(false)
-	if db, err = open("state", mem, DefaultCacheBytes); err != nil {
+	if db, err = open("state", disk.FS, DefaultCacheBytes); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {

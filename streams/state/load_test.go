@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -133,13 +132,8 @@ func TestLoadedBeforePowerCut(t *testing.T) {
 // TestLoaderOnFullDisk: a Loader waits for room, and a table that was not taken in
 // when the process died is gone after the next start.
 func TestLoaderOnFullDisk(t *testing.T) {
-	mem := vfs.NewMem()
-	disk := &fullDisk{FS: mem}
-	db, err := open("state", disk, DefaultCacheBytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	db.patience = 10 * time.Millisecond
+	disk := &fullDisk{FS: vfs.NewMem()}
+	db := openImpatient(t, disk)
 	s := space(t, db, "app", "state", 0)
 	load := func(value string) error {
 		l := db.NewLoader()
@@ -169,18 +163,18 @@ func TestLoaderOnFullDisk(t *testing.T) {
 	if err := <-done; err == nil {
 		t.Error("loaded on a full disk")
 	}
-	f, err := mem.Create("state/load-7.sst", vfs.WriteCategoryUnspecified)
+	f, err := disk.FS.Create("state/load-7.sst", vfs.WriteCategoryUnspecified)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if db, err = open("state", mem, DefaultCacheBytes); err != nil {
+	if db, err = open("state", disk.FS, DefaultCacheBytes); err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if _, err := mem.Stat("state/load-7.sst"); !os.IsNotExist(err) {
+	if _, err := disk.FS.Stat("state/load-7.sst"); !os.IsNotExist(err) {
 		t.Errorf("the leftover of a Loader: %v", err)
 	}
 	if got := content(t, db, space(t, db, "app", "state", 0)); got["k"] != "2" {
