@@ -7,7 +7,9 @@ import (
 
 const (
 	// longestRest and workTurn alternate while others in the process have more to
-	// do than they can do at once (Config.Yield), beginning with a rest.
+	// do than they can do at once (Config.Yield), beginning with a rest. Each rest
+	// is half of the one before: when the pressure lasts, its lag must not grow for
+	// ever.
 	longestRest = 10 * time.Second
 	workTurn    = time.Second
 	// restLook is how often a rest looks whether it is still wanted.
@@ -18,19 +20,24 @@ const (
 // later, in larger batches. One goroutine uses it.
 type turns struct {
 	pressed func() bool // nil: never
-	since   time.Time   // when the pressure began; zero without
+	length  time.Duration
+	ends    time.Time // of the rest under way, or the last one; zero without pressure
 }
 
 // resting tells whether this is a time to rest.
 func (t *turns) resting() bool {
 	switch {
 	case t.pressed == nil || !t.pressed():
-		t.since = time.Time{}
+		t.ends = time.Time{}
 		return false
-	case t.since.IsZero():
-		t.since = time.Now()
+	case t.ends.IsZero():
+		t.length = longestRest
+		t.ends = time.Now().Add(t.length)
+	case time.Since(t.ends) >= workTurn:
+		t.length /= 2
+		t.ends = time.Now().Add(t.length)
 	}
-	return time.Since(t.since)%(longestRest+workTurn) < longestRest
+	return time.Now().Before(t.ends)
 }
 
 // rest returns when it is no longer one, or ctx ends.

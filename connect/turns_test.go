@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestTurns: a task rests while others press, works for a second in between, and
-// goes on as soon as they no longer do.
+// TestTurns: a task rests while others press, each time half as long as before,
+// works for a second in between, and goes on as soon as they no longer do.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pressing atomic.Bool
@@ -28,7 +28,9 @@ func TestTurns(t *testing.T) {
 		time.Sleep(workTurn - time.Millisecond)
 		rests("its turn", 0)
 		time.Sleep(time.Millisecond)
-		rests("after its turn", longestRest)
+		rests("after its turn", longestRest/2)
+		time.Sleep(workTurn)
+		rests("after another", longestRest/4)
 		pressing.Store(false)
 		rests("no longer pressed", 0)
 		pressing.Store(true)

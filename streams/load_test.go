@@ -29,6 +29,33 @@ func TestLoadPasses(t *testing.T) {
 	})
 }
 
+// TestTricklesAreNoLoad: an App that nobody waits for finds more to read after each
+// rest between its transactions. That is no load.
+func TestTricklesAreNoLoad(t *testing.T) {
+	c := newCluster(t)
+	c.topic("in", 1)
+	c.topic("out", 1)
+	var l Load
+	c.launch(t.TempDir(), func(b *Builder) {
+		out := To(b, Topic[string, string]{Name: c.n("out"), Key: Text, Value: Text})
+		From(b, Topic[string, string]{Name: c.n("in"), Key: Text, Value: Text}).Unhurried().Process("pass on", func(x *Context, r Record[string, string]) {
+			out.Send(x, r)
+		}, out)
+	}, func(cfg *Config) {
+		cfg.Load, cfg.CommitInterval = &l, 50*time.Millisecond
+	})
+	// One after the other, until some transactions were ended with more behind them.
+	seen := map[int64]bool{}
+	for i := 0; len(seen) < 10; i++ {
+		c.send(c.rec("in", -1, key17(i), fmt.Sprint(i)))
+		at, _ := c.committed("in", 0)
+		seen[at] = true
+	}
+	if l.seen.Load() != 0 {
+		t.Error("load is noted")
+	}
+}
+
 // TestLoadIsNoted: an App whose transactions end because they are full is under
 // load, one that ends them when its input is dry is not.
 func TestLoadIsNoted(t *testing.T) {

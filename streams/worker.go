@@ -287,7 +287,7 @@ func (w *worker) step(ctx context.Context) (err error) {
 	}
 	w.punctuate()
 	if w.due(dry) {
-		if !dry {
+		if !dry && (w.full || !w.top.unhurried()) { // a rest always leaves something to read
 			w.cfg.Load.note()
 		}
 		if err := w.commit(ctx); err != nil {

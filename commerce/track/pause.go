@@ -9,6 +9,7 @@ type pause struct {
 	last    time.Time // when the last batch was applied
 	until   time.Time // the end of the rest, if we are not pressed
 	pressed time.Time // since when we are, if we are
+	batches int       // applied since then
 }
 
 const (
@@ -17,7 +18,8 @@ const (
 	yieldShare   = 2
 	longestYield = 2 * time.Second
 	// pressedRest is the rest while the stages have more orders than they can work
-	// off (Config.Yield), also before the first batch. It ends with that.
+	// off (Config.Yield), also before the first batch. It ends with that. Each one is
+	// half of the one before: when that lasts, the lag must not grow for ever.
 	pressedRest = 10 * time.Second
 	// pauseLook is how often is looked whether that has ended.
 	pauseLook = 100 * time.Millisecond
@@ -27,6 +29,7 @@ const (
 // since the one before.
 func (p *pause) landed(took time.Duration, grown bool) {
 	p.last, p.until = time.Now(), time.Time{}
+	p.batches++
 	if grown {
 		p.until = p.last.Add(min(yieldShare*took, longestYield))
 	}
@@ -38,7 +41,7 @@ func (p *pause) look(yield func() bool) {
 	case yield == nil || !yield():
 		p.pressed = time.Time{}
 	case p.pressed.IsZero():
-		p.pressed = time.Now()
+		p.pressed, p.batches = time.Now(), 0
 	}
 }
 
@@ -52,5 +55,5 @@ func (p *pause) left() time.Duration {
 	if since.Before(p.pressed) {
 		since = p.pressed
 	}
-	return time.Until(since.Add(pressedRest))
+	return time.Until(since.Add(pressedRest >> min(p.batches, 62)))
 }

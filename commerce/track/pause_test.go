@@ -43,6 +43,12 @@ func TestPause(t *testing.T) {
 		time.Sleep(pressedRest)
 		left("pressed for long", 0)
 		p.landed(time.Minute, true)
-		left("after a batch", pressedRest)
+		left("after a batch", pressedRest/2)
+		p.landed(time.Minute, true)
+		left("after another", pressedRest/4)
+		for range 100 {
+			p.landed(time.Minute, true)
+		}
+		left("after many", 0)
 	})
 }
