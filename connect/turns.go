@@ -7,10 +7,11 @@ import (
 
 const (
 	// longestRest and workTurn alternate while others in the process have more to
-	// do than they can do at once (Config.Yield), beginning with a rest. Each rest
-	// is half of the one before: when the pressure lasts, its lag must not grow for
-	// ever.
+	// do than they can do at once (Config.Yield), beginning with a rest. After
+	// every restTurns of them rests are half as long: when the pressure lasts, the
+	// lag must not grow for ever. So after a minute there is none any more.
 	longestRest = 10 * time.Second
+	restTurns   = 3
 	workTurn    = time.Second
 	// restLook is how often a rest looks whether it is still wanted.
 	restLook = 100 * time.Millisecond
@@ -20,8 +21,8 @@ const (
 // later, in larger batches. One goroutine uses it.
 type turns struct {
 	pressed func() bool // nil: never
-	length  time.Duration
-	ends    time.Time // of the rest under way, or the last one; zero without pressure
+	rests   int         // since the pressure began
+	ends    time.Time   // of the rest under way, or the last one; zero without pressure
 }
 
 // resting tells whether this is a time to rest.
@@ -31,11 +32,10 @@ func (t *turns) resting() bool {
 		t.ends = time.Time{}
 		return false
 	case t.ends.IsZero():
-		t.length = longestRest
-		t.ends = time.Now().Add(t.length)
+		t.rests, t.ends = 1, time.Now().Add(longestRest)
 	case time.Since(t.ends) >= workTurn:
-		t.length /= 2
-		t.ends = time.Now().Add(t.length)
+		t.ends = time.Now().Add(longestRest >> min(t.rests/restTurns, 62))
+		t.rests++
 	}
 	return time.Now().Before(t.ends)
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestTurns: a task rests while others press, each time half as long as before,
-// works for a second in between, and goes on as soon as they no longer do.
+// TestTurns: a task rests while others press, shorter and
+// shorter, works for a second in between, and goes on as soon as they no longer do.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pressing atomic.Bool
@@ -28,9 +28,16 @@ func TestTurns(t *testing.T) {
 		time.Sleep(workTurn - time.Millisecond)
 		rests("its turn", 0)
 		time.Sleep(time.Millisecond)
-		rests("after its turn", longestRest/2)
+		rests("after its turn", longestRest)
 		time.Sleep(workTurn)
-		rests("after another", longestRest/4)
+		rests("after another", longestRest)
+		time.Sleep(workTurn)
+		rests("after three", longestRest/2)
+		for range 100 * restTurns {
+			turns.rest(t.Context())
+			time.Sleep(workTurn)
+		}
+		rests("after many", 0)
 		pressing.Store(false)
 		rests("no longer pressed", 0)
 		pressing.Store(true)

@@ -18,9 +18,11 @@ const (
 	yieldShare   = 2
 	longestYield = 2 * time.Second
 	// pressedRest is the rest while the stages have more orders than they can work
-	// off (Config.Yield), also before the first batch. It ends with that. Each one is
-	// half of the one before: when that lasts, the lag must not grow for ever.
+	// off (Config.Yield), also before the first batch. It ends with that. After
+	// every restBatches of them it is half as long: when the pressure lasts, the lag
+	// must not grow for ever. So after a minute there is no rest any more.
 	pressedRest = 10 * time.Second
+	restBatches = 3
 	// pauseLook is how often is looked whether that has ended.
 	pauseLook = 100 * time.Millisecond
 )
@@ -55,5 +57,5 @@ func (p *pause) left() time.Duration {
 	if since.Before(p.pressed) {
 		since = p.pressed
 	}
-	return time.Until(since.Add(pressedRest >> min(p.batches, 62)))
+	return time.Until(since.Add(pressedRest >> min(p.batches/restBatches, 62)))
 }

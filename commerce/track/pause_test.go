@@ -43,9 +43,10 @@ func TestPause(t *testing.T) {
 		time.Sleep(pressedRest)
 		left("pressed for long", 0)
 		p.landed(time.Minute, true)
-		left("after a batch", pressedRest/2)
+		left("after a batch", pressedRest)
 		p.landed(time.Minute, true)
-		left("after another", pressedRest/4)
+		p.landed(time.Minute, true)
+		left("after three", pressedRest/2)
 		for range 100 {
 			p.landed(time.Minute, true)
 		}
