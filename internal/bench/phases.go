@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -224,21 +225,25 @@ func (b *bench) kill(ctx context.Context, phase string) (*Kill, error) {
 	return k, b.rest(ctx)
 }
 
-// How long the target's groups get to catch up between phases, and how often
-// they are asked.
+// How long the target's groups get, between phases, to come closer to the end than
+// ever, and how often they are asked.
 const (
 	restLimit = 30 * time.Second
 	restEvery = 50 * time.Millisecond
 )
 
-// rest waits until the target's groups have read all there is. Groups that never
-// do, since others use the system too, are noted once.
+// rest waits until the target's groups have read all there is. Groups that no
+// longer come closer to it, since others use the system too, are noted once.
 func (b *bench) rest(ctx context.Context) error {
 	deadline := time.Now().Add(restLimit)
+	least := int64(math.MaxInt64)
 	tick := time.NewTicker(restEvery)
 	defer tick.Stop()
 	for {
 		behind, err := b.behind(ctx)
+		if err == nil && behind < least {
+			least, deadline = behind, time.Now().Add(restLimit)
+		}
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return ctx.Err()
