@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -26,6 +27,7 @@ type replay struct {
 	spare *state.Loader // the one that is not in use, if tables are written
 	key   []byte        // to build one in
 	done  chan error    // of what is being applied, if not nil
+	err   error         // the first of what could not be applied
 }
 
 // writes is a batch, or a table of its own.
@@ -79,7 +81,8 @@ func (re *replay) limit() int {
 }
 
 // apply begins to apply what was read, with the positions, when what came before
-// is applied.
+// is applied. If that could not be, nothing is applied any more: the positions
+// would stand behind what is missing.
 func (re *replay) apply() error {
 	if err := re.applied(); err != nil {
 		return err
@@ -101,14 +104,13 @@ func (re *replay) apply() error {
 	return nil
 }
 
-// applied waits for what is being applied.
+// applied waits for what is being applied, and returns the first error of all.
 func (re *replay) applied() error {
-	if re.done == nil {
-		return nil
+	if re.done != nil {
+		re.err = cmp.Or(re.err, <-re.done)
+		re.done = nil
 	}
-	err := <-re.done
-	re.done = nil
-	return err
+	return re.err
 }
 
 // save applies what was read, and where all tasks stand, and waits for it.
@@ -128,7 +130,8 @@ func (re *replay) flush() error {
 	return re.applied()
 }
 
-// wipe empties the local state of a task, which is then as of an offset.
+// wipe empties the local state of a task, which is then as of an offset. Nothing
+// of it may be being applied.
 func (re *replay) wipe(p int32, at int64) error {
 	r := re.tasks[p]
 	b := re.db.NewBatch()
