@@ -1,14 +1,13 @@
 package streams
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -152,12 +151,8 @@ func (w *worker) copy(ctx context.Context, tasks []int32) error {
 		return err
 	}
 	defer cl.Close()
-	err = c.follow(ctx, cl)
-	var fe *fetchError
-	if errors.As(err, &fe) && errors.Is(err, kerr.OffsetOutOfRange) {
-		return errors.Join(err, c.re.applied(), c.re.wipe(fe.partition, 0))
-	}
-	return errors.Join(err, c.re.flush())
+	err = w.readFailed(c.re, c.follow(ctx, cl))
+	return cmp.Or(err, c.re.flush())
 }
 
 // follow reads until ctx ends or something is wrong.

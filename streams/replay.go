@@ -2,8 +2,10 @@ package streams
 
 import (
 	"cmp"
+	"errors"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/comptoir/comptoir/streams/state"
@@ -139,6 +141,21 @@ func (re *replay) wipe(p int32, at int64) error {
 	r.at = at
 	r.t.setChangelog(b, at, r.t.changeID)
 	return b.Apply()
+}
+
+// readFailed is called with why a changelog could not be read on, and returns it. When
+// that does not hold what our position says any more, the local state is wiped: one
+// that was cut may have grown past the position again, so that the next look at its
+// end would not tell. Nothing is applied after that.
+func (w *worker) readFailed(re *replay, err error) error {
+	var fe *fetchError
+	var lost *kgo.ErrDataLoss
+	if !errors.As(err, &fe) || !errors.Is(err, kerr.OffsetOutOfRange) && !errors.As(err, &lost) {
+		return err
+	}
+	w.log.Warn("local state wiped, to be restored", "partition", fe.partition, "why", "its changelog does not hold its position any more", "err", err)
+	re.err = errors.Join(err, re.applied(), re.wipe(fe.partition, 0))
+	return re.err
 }
 
 // replayFrom adds a task to a replay and returns where its local state stands in

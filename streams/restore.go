@@ -2,12 +2,10 @@ package streams
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -66,8 +64,8 @@ func (w *worker) restore(ctx context.Context, tasks []int32, id [16]byte, watch 
 		kgo.FetchMaxBytes(restoreFetch),
 		kgo.FetchMaxPartitionBytes(restoreFetchPartition),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: consume}),
-		// A position that the changelog no longer holds is an error: it is
-		// wiped and read from its start at the next try.
+		// A position that the changelog no longer holds is an error: its state is
+		// wiped and read from the start at the next try.
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()))...)
 	if err != nil {
 		return err
@@ -92,12 +90,7 @@ func (w *worker) restore(ctx context.Context, tasks []int32, id [16]byte, watch 
 		return err
 	})
 	if err != nil {
-		var fe *fetchError
-		if errors.As(err, &fe) && errors.Is(err, kerr.OffsetOutOfRange) {
-			w.log.Warn("local state is older than its changelog's start: wiped, to be restored anew", "partition", fe.partition)
-			err = errors.Join(err, re.applied(), re.wipe(fe.partition, 0))
-		}
-		return fmt.Errorf("restore: %w", err)
+		return fmt.Errorf("restore: %w", w.readFailed(re, err))
 	}
 	for k, at := range positions {
 		re.tasks[k.partition].at = at
