@@ -220,8 +220,10 @@ func (c *copier) look(ctx context.Context) error {
 		if behind <= warmWithin {
 			warm = append(warm, p)
 		}
-		// One that stands at the end is as of now, though nothing has come.
-		r.moved = r.moved || behind == 0
+		// One that stands at the end is young, though nothing has come.
+		if behind == 0 {
+			r.asOf, r.moved = c.looked, true
+		}
 	}
 	if err := c.re.apply(); err != nil {
 		return err

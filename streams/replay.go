@@ -45,7 +45,8 @@ type writes interface {
 type replayed struct {
 	t     *task
 	at    int64
-	moved bool // since its offset was last written
+	asOf  time.Time // when it was known to be at the changelog's end, or empty
+	moved bool      // since its offset was last written
 }
 
 func newReplay(db *state.DB) *replay {
@@ -91,7 +92,7 @@ func (re *replay) apply() error {
 	}
 	for _, r := range re.tasks {
 		if r.moved {
-			r.t.setChangelog(re.into, r.at, r.t.changeID)
+			r.t.setChangelog(re.into, r.at, r.t.changeID, r.asOf)
 			r.moved = false
 		}
 	}
@@ -115,16 +116,17 @@ func (re *replay) applied() error {
 	return re.err
 }
 
-// save applies what was read, and where all tasks stand, and waits for it.
-func (re *replay) save() error {
+// save applies what was read, and where all tasks stand, which was the end at a
+// time, and waits for it.
+func (re *replay) save(asOf time.Time) error {
 	for _, r := range re.tasks {
-		r.moved = true
+		r.asOf, r.moved = asOf, true
 	}
 	return re.flush()
 }
 
 // flush applies what was read, and where those tasks stand that it was of, and
-// waits for it. The others keep the time at which they were known to be up to date.
+// waits for it.
 func (re *replay) flush() error {
 	if err := re.apply(); err != nil {
 		return err
@@ -138,8 +140,8 @@ func (re *replay) wipe(p int32, at int64) error {
 	r := re.tasks[p]
 	b := re.db.NewBatch()
 	b.Wipe(r.t.space)
-	r.at = at
-	r.t.setChangelog(b, at, r.t.changeID)
+	r.at, r.asOf = at, time.Now()
+	r.t.setChangelog(b, at, r.t.changeID, r.asOf)
 	return b.Apply()
 }
 
@@ -179,19 +181,19 @@ func (w *worker) replayFrom(re *replay, p int32, id [16]byte, start, end int64) 
 			return 0, err
 		}
 	}
-	r := &replayed{t: t, at: t.changelog}
+	r := &replayed{t: t, at: t.changelog, asOf: t.changeAt}
 	re.tasks[p] = r
 	var why string
 	switch {
 	case t.changelog == 0 && t.changeID == [16]byte{}:
-		r.at = start
+		r.at, r.asOf = start, time.Now()
 	case t.changeID != id:
 		why = "its changelog was re-created"
 	case t.changelog < start:
 		why = "it is older than its changelog's start"
 	case t.changelog > end:
 		why = "it is ahead of its changelog's end"
-	case t.changelog < end && time.Since(t.changeAt) > w.app.deletions/2:
+	case t.changelog < end && w.app.tooOld(t.changeAt):
 		// What was deleted since may have left the changelog without a trace.
 		why = "it is older than the changelog's tombstones"
 	}

@@ -25,31 +25,7 @@ func (refused) Apply() error { return syscall.ENOSPC }
 // written is not written either, though there is room again: its position would
 // stand behind what is missing.
 func TestReplayEndsWithWhatIsNotWritten(t *testing.T) {
-	b := NewBuilder("app")
-	From(b, Topic[string, string]{Name: "in", Key: Text, Value: Text})
-	top, err := b.Build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := state.OpenMemory()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	open := func() *task {
-		t.Helper()
-		tk, err := newTask(top, 0, db, nil, nil, testLog, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return tk
-	}
-	re := newReplay(db)
-	re.tasks[0] = &replayed{t: open()}
+	re, reopen := replayOfOne(t)
 	re.into = refused{re.into}
 	put := func(offset int64) error {
 		return re.put(&kgo.Record{Offset: offset, Key: []byte("k"), Value: []byte("v")})
@@ -65,9 +41,40 @@ func TestReplayEndsWithWhatIsNotWritten(t *testing.T) {
 	if err := re.flush(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("flushed what was not written: %v", err)
 	}
-	if at := open().changelog; at != 0 {
+	if at := reopen().changelog; at != 0 {
 		t.Errorf("the local state is up to %d without what was before", at)
 	}
+}
+
+// replayOfOne is a replay for a task without state, and how to open that anew.
+func replayOfOne(t *testing.T) (re *replay, reopen func() *task) {
+	t.Helper()
+	b := NewBuilder("app")
+	From(b, Topic[string, string]{Name: "in", Key: Text, Value: Text})
+	top, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := state.OpenMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	reopen = func() *task {
+		t.Helper()
+		tk, err := newTask(top, 0, db, nil, nil, testLog, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tk
+	}
+	re = newReplay(db)
+	re.tasks[0] = &replayed{t: reopen()}
+	return re, reopen
 }
 
 // cutChangelog has the next reader of a changelog's partition hear that its leader

@@ -30,6 +30,7 @@ func (w *worker) restore(ctx context.Context, tasks []int32, id [16]byte, watch 
 	if err != nil {
 		return err
 	}
+	asOf := time.Now()
 	ends, err := listOffsets(ctx, adm.ListEndOffsets, topic)
 	if err != nil {
 		return err
@@ -51,7 +52,7 @@ func (w *worker) restore(ctx context.Context, tasks []int32, id [16]byte, watch 
 		}
 	}
 	if len(consume) == 0 {
-		return re.save()
+		return re.save(asOf)
 	}
 	if total >= loadFrom {
 		re.useTables()
@@ -95,7 +96,7 @@ func (w *worker) restore(ctx context.Context, tasks []int32, id [16]byte, watch 
 	for k, at := range positions {
 		re.tasks[k.partition].at = at
 	}
-	if err := re.save(); err != nil {
+	if err := re.save(asOf); err != nil {
 		return err
 	}
 	w.log.Info("state restored", "records", told.records, "took", time.Since(told.began).Round(time.Millisecond), "mb_per_second", told.rate())

@@ -160,7 +160,7 @@ func (r *storeRun) restore(tables bool) {
 			}
 		}
 	}
-	if err := to.save(); err != nil {
+	if err := to.save(time.Now()); err != nil {
 		r.t.Fatal(err)
 	}
 	if got := stored(r.t, restoredTo.task); !maps.Equal(got, r.committed) {

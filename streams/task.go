@@ -41,7 +41,7 @@ type task struct {
 	positions []int64
 	topicIDs  [][16]byte // of the sources, zero if unknown
 	changelog int64      // the changelog's offset that the local state is up to
-	changeAt  time.Time  // when it was, by the wall clock
+	changeAt  time.Time  // what its age counts from; see age.go
 	changeID  [16]byte   // the changelog's topic id
 	ctx       Context
 	// strict makes operators panic that use what they did not declare.
@@ -346,10 +346,11 @@ func (t *task) load() error {
 	return err
 }
 
-// setChangelog adds to batch that the local state is up to an offset of the changelog.
-func (t *task) setChangelog(batch interface{ Set(key, value []byte) }, offset int64, id [16]byte) {
+// setChangelog adds to batch that the local state is up to an offset of the
+// changelog, and when it was known to be at its end.
+func (t *task) setChangelog(batch interface{ Set(key, value []byte) }, offset int64, id [16]byte, asOf time.Time) {
 	v := binary.BigEndian.AppendUint64(nil, uint64(offset))
 	v = append(v, id[:]...)
-	v = binary.BigEndian.AppendUint64(v, uint64(time.Now().UnixMilli()))
+	v = binary.BigEndian.AppendUint64(v, uint64(asOf.UnixMilli()))
 	batch.Set(append(append([]byte{}, t.space[:]...), keyChangelog...), v)
 }

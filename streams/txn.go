@@ -288,7 +288,7 @@ func (w *worker) commit(ctx context.Context) (err error) {
 		w.txn.mu.Unlock()
 		if ok {
 			t.changelog = end
-			t.setChangelog(batch, end, t.changeID)
+			t.setChangelog(batch, end, t.changeID, started)
 		}
 	}
 	// Only now, with the outcome known, does the local state follow.

@@ -67,6 +67,7 @@ type worker struct {
 	full      bool                   // the last poll had all that it could
 	nextDue   time.Time              // earliest wall-clock work of any task
 	trimAt    time.Time
+	refreshAt time.Time
 	failures  int
 	failedAt  time.Time
 	outage    int // of outages, the last that was dealt with
@@ -295,6 +296,7 @@ func (w *worker) step(ctx context.Context) (err error) {
 		}
 	}
 	w.trim()
+	w.refresh(ctx)
 	return nil
 }
 
@@ -350,7 +352,7 @@ func (w *worker) poll(ctx context.Context, wait time.Duration) (fetches kgo.Fetc
 func (w *worker) idleWait() time.Duration {
 	wait := 5 * time.Second
 	if len(w.tasks) > 0 {
-		wait = min(wait, time.Until(w.nextDue), time.Until(w.trimAt))
+		wait = min(wait, time.Until(w.nextDue), time.Until(w.trimAt), time.Until(w.refreshAt))
 	}
 	if w.txn.pending() {
 		wait = min(wait, w.commitIn())
