@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -27,8 +28,12 @@ type disk struct {
 	closing chan struct{}
 }
 
-// tryAgain is how long a write that failed waits.
-const tryAgain = 100 * time.Millisecond
+const (
+	// tryAgain is how long a write that failed waits.
+	tryAgain = 100 * time.Millisecond
+	// forever is how long Pebble's own writes are tried.
+	forever time.Duration = math.MaxInt64
+)
 
 func newDisk(fs vfs.FS) *disk {
 	return &disk{FS: fs, stuck: make(chan struct{}, 1), closing: make(chan struct{})}
@@ -64,8 +69,8 @@ func (d *disk) ready() error {
 	return err
 }
 
-// write does a change until it succeeds.
-func (d *disk) write(change func() error) error {
+// write does a change until it succeeds, for so long at most.
+func (d *disk) write(limit time.Duration, change func() error) error {
 	if err := d.ready(); err != nil {
 		return err
 	}
@@ -73,11 +78,12 @@ func (d *disk) write(change func() error) error {
 	if err == nil {
 		return nil
 	}
+	begin := time.Now()
 	d.mu.Lock()
 	wait := d.opened
 	d.waiting++
 	d.mu.Unlock()
-	for err != nil && wait && d.pause(err) {
+	for err != nil && wait && time.Since(begin) < limit && d.pause(err) {
 		err = change()
 	}
 	d.mu.Lock()
@@ -146,45 +152,51 @@ func (d *disk) release() { close(d.closing) }
 
 func (d *disk) Unwrap() vfs.FS { return d.FS }
 
-func (d *disk) Create(name string, category vfs.DiskWriteCategory) (f vfs.File, err error) {
-	err = d.write(func() error { f, err = d.FS.Create(name, category); return err })
-	return d.file(f, err)
+func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return d.create(name, category, forever)
+}
+
+// create creates a file whose writes are tried for so long.
+func (d *disk) create(name string, category vfs.DiskWriteCategory, limit time.Duration) (f vfs.File, err error) {
+	err = d.write(limit, func() error { f, err = d.FS.Create(name, category); return err })
+	return d.file(f, err, limit)
 }
 
 func (d *disk) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (f vfs.File, err error) {
-	err = d.write(func() error { f, err = d.FS.ReuseForWrite(from, to, category); return err })
-	return d.file(f, err)
+	err = d.write(forever, func() error { f, err = d.FS.ReuseForWrite(from, to, category); return err })
+	return d.file(f, err, forever)
 }
 
 func (d *disk) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (f vfs.File, err error) {
 	f, err = d.FS.OpenReadWrite(name, category, opts...)
-	return d.file(f, err)
+	return d.file(f, err, forever)
 }
 
 func (d *disk) OpenDir(name string) (vfs.File, error) {
 	f, err := d.FS.OpenDir(name)
-	return d.file(f, err)
+	return d.file(f, err, forever)
 }
 
-func (d *disk) file(f vfs.File, err error) (vfs.File, error) {
+func (d *disk) file(f vfs.File, err error, limit time.Duration) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &diskFile{f, d}, nil
+	return &diskFile{f, d, limit}, nil
 }
 
 func (d *disk) Rename(from, to string) error {
-	return d.write(func() error { return d.FS.Rename(from, to) })
+	return d.write(forever, func() error { return d.FS.Rename(from, to) })
 }
 
 // diskFile is a file of the state, or its directory.
 type diskFile struct {
 	vfs.File
-	d *disk
+	d     *disk
+	limit time.Duration // of one write
 }
 
 func (f *diskFile) Write(b []byte) (n int, err error) {
-	err = f.d.write(func() error {
+	err = f.d.write(f.limit, func() error {
 		m, err := f.File.Write(b[n:])
 		n += m
 		return err
@@ -193,7 +205,7 @@ func (f *diskFile) Write(b []byte) (n int, err error) {
 }
 
 func (f *diskFile) WriteAt(b []byte, at int64) (n int, err error) {
-	err = f.d.write(func() error { n, err = f.File.WriteAt(b, at); return err })
+	err = f.d.write(f.limit, func() error { n, err = f.File.WriteAt(b, at); return err })
 	return n, err
 }
 

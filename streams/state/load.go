@@ -16,8 +16,10 @@ import (
 // itself, of which the last write of each key is kept, and Pebble takes it in. The
 // way through memtables, their flushes and merges costs twice as much.
 //
-// A table is there as a whole or not at all, and at once on the disk: it must
-// bring its position with it, as a Batch does. A Loader belongs to one goroutine.
+// A table is there as a whole or not at all. It must bring its position with it, as
+// a Batch does: if nothing of the keys between its first and last is in memory alone
+// it is on the disk at once, before other batches that came earlier, and after what
+// is in memory otherwise. A Loader belongs to one goroutine.
 type Loader struct {
 	db     *DB
 	data   []byte // keys and values, in the order in which they came
@@ -54,7 +56,8 @@ func (l *Loader) Size() int { return len(l.data) + writeBytes*len(l.writes) }
 // Apply writes what was given. The Loader is empty then and may be used again,
 // after an error as well. Others that apply batches need not wait meanwhile; it
 // waits for merges, if there are too many tables, and fails when the disk takes
-// nothing.
+// nothing for some seconds. Only what Pebble notes of a table that is written waits
+// until there is room.
 func (l *Loader) Apply() error {
 	defer func() { l.data, l.writes = l.data[:0], l.writes[:0] }()
 	if len(l.writes) == 0 {
@@ -102,7 +105,7 @@ func removeLoads(fs vfs.FS, dir string) error {
 
 // write writes the sorted writes as a table.
 func (l *Loader) write(path string) error {
-	f, err := l.db.disk.Create(path, vfs.WriteCategoryUnspecified)
+	f, err := l.db.disk.create(path, vfs.WriteCategoryUnspecified, l.db.patience)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -129,8 +131,9 @@ func TestLoadedBeforePowerCut(t *testing.T) {
 	}
 }
 
-// TestLoaderOnFullDisk: a Loader waits for room, and a table that was not taken in
-// when the process died is gone after the next start.
+// TestLoaderOnFullDisk: a Loader waits for room, but not for ever: whoever waits for
+// it may have to end before the state is closed. A table that was not taken in when
+// the process died is gone after the next start.
 func TestLoaderOnFullDisk(t *testing.T) {
 	disk := &fullDisk{FS: vfs.NewMem()}
 	db := openImpatient(t, disk)
@@ -143,6 +146,7 @@ func TestLoaderOnFullDisk(t *testing.T) {
 	if err := load("1"); err != nil {
 		t.Fatal(err)
 	}
+	db.patience = time.Minute
 	disk.full.Store(true)
 	done := make(chan error, 1)
 	go func() { done <- load("2") }()
@@ -154,8 +158,20 @@ func TestLoaderOnFullDisk(t *testing.T) {
 	if got := content(t, db, s); got["k"] != "2" {
 		t.Errorf("the space holds %v", got)
 	}
+	db.patience = 10 * time.Millisecond
 	disk.full.Store(true)
 	go func() { done <- load("3") }()
+	select {
+	case err := <-done:
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("loaded on a full disk: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("a Loader still waits for room")
+	}
+	// Closing gives it up at once.
+	db.patience = time.Minute
+	go func() { done <- load("4") }()
 	until(t, "health tells of the full disk", func() bool { return db.Health() != nil })
 	if err := db.Close(); err == nil {
 		t.Error("closed as if the disk were well")

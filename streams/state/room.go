@@ -14,7 +14,8 @@ const (
 	// the top of Pebble's tree: beyond, batches wait.
 	maxMemory = 4 * memTable
 	maxLevels = 40
-	// patience is how long a batch waits for a disk that takes nothing.
+	// patience is how long a batch, or a write of a table, waits for a disk that takes
+	// nothing.
 	patience = 5 * time.Second
 )
 
