@@ -16,20 +16,27 @@ type batch struct {
 	chunks  []chunk
 	said    orderdb.Batch // its positions are set when it is applied
 	records int
-	size    int // in bytes, about
+	kept    int // bytes of texts and values
 	// joined is where in said.Orders the changes of an order are that others may
 	// join; texts are short ones that come again and again.
 	joined map[event.ID]int
 	texts  map[string]string
 }
 
-// What a batch keeps of a change, beside its texts, of another record that joins
-// it, and of a level.
+// What a batch keeps beside texts and values, in bytes, about: of a record that
+// is indexed, of a change that others may join, of a level and of a product.
 const (
-	changeBytes = 450
-	entryBytes  = 60
-	levelBytes  = 50
+	entryBytes   = 60
+	changeBytes  = 390
+	levelBytes   = 50
+	productBytes = 50
 )
+
+// size is how much memory the batch takes, in bytes, about.
+func (b *batch) size() int {
+	return b.kept + entryBytes*b.records + changeBytes*len(b.said.Orders) +
+		levelBytes*len(b.said.Levels) + productBytes*len(b.said.Products)
+}
 
 // add indexes a record, and reports what Index does.
 func (b *batch) add(r *kgo.Record) (ok bool) {
@@ -39,11 +46,10 @@ func (b *batch) add(r *kgo.Record) (ok bool) {
 	for i := range b.said.Levels[levels:] {
 		l := &b.said.Levels[levels+i]
 		l.Product, l.Name = event.ID(b.text(string(l.Product))), b.text(l.Name)
-		b.size += levelBytes
 	}
 	for i := range b.said.Products[products:] {
 		p := &b.said.Products[products+i]
-		p.ID, p.Name = event.ID(strings.Clone(string(p.ID))), strings.Clone(p.Name)
+		p.ID, p.Name = event.ID(b.own(string(p.ID))), b.own(p.Name)
 	}
 	for i := orders; i < len(b.said.Orders); i++ {
 		b.join(i)
@@ -59,28 +65,25 @@ func (b *batch) join(i int) {
 	if k, known := b.joined[c.ID]; joins && known {
 		to := &b.said.Orders[k]
 		to.More = append(to.More, c.Entry)
-		b.size += entryBytes + len(c.Verdict)
 		to.State = max(to.State, c.State)
 		if c.Verdict != nil {
-			to.Verdict = bytes.Clone(c.Verdict)
+			to.Verdict = b.value(c.Verdict)
 		}
 		// Of several clients the first by spelling counts, as in the database.
 		if c.Client != "" && (to.Client == "" || c.Client < to.Client) {
 			to.Client = event.ID(b.text(string(c.Client)))
 		}
 		if c.Invoice != "" && c.Invoice != to.Invoice {
-			to.Invoice = strings.Clone(c.Invoice)
+			to.Invoice = b.own(c.Invoice)
 		}
 		*c = orderdb.OrderChange{}
 		b.said.Orders = b.said.Orders[:i]
 		return
 	}
-	c.ID, c.Client = event.ID(strings.Clone(string(c.ID))), event.ID(b.text(string(c.Client)))
-	c.Reason, c.Invoice, c.Verdict = strings.Clone(c.Reason), strings.Clone(c.Invoice), bytes.Clone(c.Verdict)
-	b.size += changeBytes + len(c.Verdict)
+	c.ID, c.Client = event.ID(b.own(string(c.ID))), event.ID(b.text(string(c.Client)))
+	c.Reason, c.Invoice, c.Verdict = b.own(c.Reason), b.own(c.Invoice), b.value(c.Verdict)
 	if k := c.Content; k != nil {
-		b.size += len(k.Value)
-		k.Client, k.Value = event.ID(b.text(string(k.Client))), bytes.Clone(k.Value)
+		k.Client, k.Value = event.ID(b.text(string(k.Client))), b.value(k.Value)
 	}
 	for n := range c.Alerts {
 		c.Alerts[n] = b.text(c.Alerts[n])
@@ -95,7 +98,19 @@ func (b *batch) join(i int) {
 	}
 }
 
-// text is a text that keeps no record in memory.
+// own is a text that keeps no record in memory.
+func (b *batch) own(s string) string {
+	b.kept += len(s)
+	return strings.Clone(s)
+}
+
+// value is a value that keeps no record in memory.
+func (b *batch) value(v []byte) []byte {
+	b.kept += len(v)
+	return bytes.Clone(v)
+}
+
+// text is like own for a text that comes again and again.
 func (b *batch) text(s string) string {
 	if s == "" {
 		return ""
@@ -105,7 +120,7 @@ func (b *batch) text(s string) string {
 		if b.texts == nil {
 			b.texts = make(map[string]string)
 		}
-		t = strings.Clone(s)
+		t = b.own(s)
 		b.texts[t] = t
 	}
 	return t

@@ -89,3 +89,18 @@ func TestJoinedIsTheSame(t *testing.T) {
 		}
 	}
 }
+
+// TestProductsFill has nothing but a catalogue: what a batch keeps of it counts.
+func TestProductsFill(t *testing.T) {
+	const products, name = 1000, event.MaxNameBytes
+	b := &batch{}
+	for i := range products {
+		p := event.Product{ID: event.ID(fmt.Sprintf("P-%04d", i)), Name: strings.Repeat("n", name)}
+		if !b.add(&kgo.Record{Topic: event.TopicProducts, Value: p.AppendJSON(nil)}) {
+			t.Fatal("the product cannot be read")
+		}
+	}
+	if got := b.size(); got < products*name || got > 2*products*name {
+		t.Errorf("%d products with names of %d bytes take %d", products, name, got)
+	}
+}

@@ -153,19 +153,20 @@ func eventually(tb testing.TB, what string, cond func() error) {
 
 // memory is an order database of this package's needs.
 type memory struct {
-	mu        sync.Mutex
-	positions map[orderdb.Partition]orderdb.Position
-	entries   map[event.ID][]orderdb.Entry
-	levels    map[event.ID]orderdb.Level
-	products  map[event.ID]event.Product
-	states    map[event.ID]orderdb.State
-	applied   int
-	most      int           // orders in a batch
-	down      error         // every call fails
-	after     error         // the next Apply succeeds, and fails
-	block     chan struct{} // Apply waits for it
-	blocked   chan struct{} // and says so
-	forgotten []orderdb.Partition
+	mu           sync.Mutex
+	positions    map[orderdb.Partition]orderdb.Position
+	entries      map[event.ID][]orderdb.Entry
+	levels       map[event.ID]orderdb.Level
+	products     map[event.ID]event.Product
+	states       map[event.ID]orderdb.State
+	applied      int
+	most         int // orders in a batch
+	mostProducts int
+	down         error         // every call fails
+	after        error         // the next Apply succeeds, and fails
+	block        chan struct{} // Apply waits for it
+	blocked      chan struct{} // and says so
+	forgotten    []orderdb.Partition
 }
 
 func newMemory() *memory {
@@ -224,7 +225,7 @@ func (m *memory) Apply(_ context.Context, b orderdb.Batch) error {
 		m.products[p.ID] = p
 	}
 	m.applied++
-	m.most = max(m.most, len(b.Orders))
+	m.most, m.mostProducts = max(m.most, len(b.Orders)), max(m.mostProducts, len(b.Products))
 	err := m.after
 	m.after = nil
 	return err

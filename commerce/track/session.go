@@ -80,7 +80,7 @@ type openPartition struct {
 }
 
 // full says that a batch shall not grow.
-func (s *session) full(b *batch) bool { return b != nil && b.size >= s.t.cfg.batchBytes }
+func (s *session) full(b *batch) bool { return b != nil && b.size() >= s.t.cfg.batchBytes }
 
 func (p *openPartition) dirty() bool { return p.applied > p.committed }
 
@@ -312,7 +312,7 @@ func (s *session) loop() error {
 				break
 			}
 			if read {
-				s.step.next(next.size)
+				s.step.next(next.size())
 			}
 			f, next = s.launch(next), nil
 		case !time.Now().Before(due):

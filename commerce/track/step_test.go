@@ -3,6 +3,7 @@ package track
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -135,5 +136,37 @@ func TestFullBatchRests(t *testing.T) {
 	}
 	if err := sameTimelines(db.timelines(), c.scan()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestCatalogueInBatches: a catalogue loaded at once, which is one slice, does not
+// go into one batch, which would be one transaction.
+func TestCatalogueInBatches(t *testing.T) {
+	c := newCluster(t, 2)
+	const products = 12_000
+	name := strings.Repeat("n", event.MaxNameBytes)
+	now := time.Now()
+	var recs []*kgo.Record
+	for i := range products {
+		p := event.Product{ID: event.ID(fmt.Sprint(i)), Name: name}
+		recs = append(recs, &kgo.Record{Topic: event.TopicProducts, Partition: int32(i % 2), Timestamp: now, Value: p.AppendJSON(nil)})
+	}
+	// As many fetches as it has bytes.
+	cl, err := c.kafka.New(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(64<<10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.ProduceSync(t.Context(), recs...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	db := newMemory()
+	c.start(db, func(cfg *Config) { cfg.batchBytes = 256 << 10 })
+	eventually(t, "lag 0", c.lag)
+	if len(db.products) != products {
+		t.Errorf("%d of %d products are known", len(db.products), products)
+	}
+	if db.mostProducts > products/2 {
+		t.Errorf("a batch has %d of %d products", db.mostProducts, products)
 	}
 }
