@@ -223,7 +223,7 @@ func encode[T any](t *task, s Serde[T], v T) []byte {
 // to the topic, but be handled in the same transaction. The partition count is fixed when the application first
 // starts.
 func Repartition[K, V any](b *Builder, name string, key Serde[K], value Serde[V], n Partitions) (*Output[K, V], Stream[K, V]) {
-	t := Topic[K, V]{Name: b.app + "-" + name + "-repartition", Key: key, Value: value}
+	t := Topic[K, V]{Name: b.app + "-" + name + repartitionSuffix, Key: key, Value: value}
 	out, in := to(b, t, &n), from(b, t, &n)
 	out.out.source = b.sources[len(b.sources)-1]
 	return out, in

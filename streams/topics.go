@@ -5,11 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Internal tells whether a topic has the name of one that the application app
+// makes for itself: a repartition topic or its changelog. Nobody else may write to
+// it, or move the offsets that the application's group has of it.
+func Internal(app, topic string) bool {
+	name, own := strings.CutPrefix(topic, app+"-")
+	return own && (strings.HasSuffix(name, repartitionSuffix) || strings.HasSuffix(name, changelogSuffix))
+}
+
+// What the names of internal topics end in, behind <app>-<name>.
+const (
+	repartitionSuffix = "-repartition"
+	changelogSuffix   = "-changelog"
 )
 
 // prepareTopics checks that the public topics exist, creates the internal ones,

@@ -218,7 +218,7 @@ func (t *Topology) unhurried() bool {
 
 func (t *Topology) stateful() bool { return len(t.stores) > 0 || len(t.clocks) > 0 }
 
-func (t *Topology) changelog() string { return t.app + "-state-changelog" }
+func (t *Topology) changelog() string { return t.app + "-state" + changelogSuffix }
 
 func (t *Topology) source(topic string) *source {
 	for _, s := range t.sources {

@@ -286,6 +286,21 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
+func TestInternal(t *testing.T) {
+	for topic, want := range map[string]bool{
+		"shop-lines-repartition":  true,
+		"shop-state-changelog":    true,
+		"shop-repartition":        false,
+		"shop-lines":              false,
+		"lines-repartition":       false,
+		"shops-lines-repartition": false,
+	} {
+		if Internal("shop", topic) != want {
+			t.Errorf("%s: internal %v, want %v", topic, !want, want)
+		}
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	b := NewBuilder("shop")
 	text := func(name string) Topic[string, string] {

@@ -289,6 +289,38 @@ func TestReset(t *testing.T) {
 	s.fails(exitFailure, []string{"no committed offset"}, "", "group", "reset", "other", "--topic", "t", "--shift-by", "1")
 }
 
+// TestResetInternal: what is under way inside an application is not handled
+// twice because somebody wanted its input read again.
+func TestResetInternal(t *testing.T) {
+	s := newShell(t)
+	adm := kadm.NewClient(s.client())
+	var before kadm.Offsets
+	for _, topic := range []string{"t", "u", "g-lines-repartition", "other-lines-repartition"} {
+		s.ok("", "topic", "create", topic, "--partitions", "1")
+		s.ok("x\n", "produce", topic)
+		before.Add(kadm.Offset{Topic: topic, At: 1, LeaderEpoch: -1})
+	}
+	if err := adm.CommitAllOffsets(t.Context(), "g", before); err != nil {
+		t.Fatal(err)
+	}
+	words := []string{"g-lines-repartition", "twice", "--topic t --topic u"}
+	s.fails(exitFailure, words, "", "group", "reset", "g", "--to-earliest", "--execute")
+	s.fails(exitFailure, words, "", "group", "reset", "g", "--to-earliest", "--topic", "t", "--topic", "g-lines-repartition:0", "--execute")
+	s.fails(exitFailure, words, "", "group", "reset", "g", "--to-earliest")
+	after, err := adm.FetchOffsets(t.Context(), "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	after.Each(func(o kadm.OffsetResponse) {
+		if o.At != 1 {
+			t.Errorf("%s was moved to %d", o.Topic, o.At)
+		}
+	})
+	s.ok("", "group", "reset", "g", "--to-earliest", "--topic", "t", "--topic", "u", "--execute")
+	// Internal to another application, which this group only looks at.
+	s.ok("", "group", "reset", "g", "--to-earliest", "--topic", "other-lines-repartition", "--execute")
+}
+
 func TestUsage(t *testing.T) {
 	s := &shell{t: t}
 	for _, tc := range []struct {

@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/streams"
 )
 
 // resetMark in a commit's metadata tells the stream library that the position
@@ -56,8 +57,9 @@ func (a *app) groupResetCommand() *cobra.Command {
 		Long: `Move a group's committed offsets: all its topics, or those of --topic. Without
 --execute it only shows what it would do. The group must have no members. The
 commit is marked, so that Comptoir's services know it is deliberate; what they
-read again they recognise by order id and ignore. The change is noted in
-journal.actions if that topic exists.`,
+read again they recognise by order id and ignore. That does not hold for records
+that a service sends to itself: its internal topics are refused, so name the
+others with --topic. The change is noted in journal.actions if that topic exists.`,
 		Example: `  comptoir group reset connect-archive --to-earliest
   comptoir group reset essai --topic commandes.ecommerce:0,2 --shift-by -10 --execute
   comptoir group reset essai --to-datetime 2026-11-20T08:00:00Z --execute`,
@@ -140,6 +142,9 @@ func (a *app) reset(ctx context.Context, group string, f resetFlags, move mover)
 	}
 	if len(parts) == 0 {
 		return notFoundf("group %q has no committed offset: name the topics with --topic", group)
+	}
+	if err := refuseInternal(group, current, parts); err != nil {
+		return err
 	}
 	plan := resetPlan{Group: group, Executed: f.execute}
 	if plan.Offsets, err = planReset(ctx, adm, current, parts, move); err != nil {
@@ -231,6 +236,27 @@ func resetPartitions(ctx context.Context, adm *kadm.Client, current map[topicPar
 		}
 	}
 	return sortPartitions(out), nil
+}
+
+// refuseInternal refuses topics in which a group's application sends records to
+// itself: that they are handled once depends on these offsets alone.
+func refuseInternal(group string, current map[topicPartition]int64, parts []topicPartition) error {
+	for _, p := range parts {
+		if !streams.Internal(group, p.topic) {
+			continue
+		}
+		hint := ""
+		for _, other := range sortPartitions(slices.Collect(maps.Keys(current))) {
+			if word := " --topic " + other.topic; !streams.Internal(group, other.topic) && !strings.HasSuffix(hint, word) {
+				hint += word
+			}
+		}
+		if hint != "" {
+			hint = ": move what it reads from others, with" + hint
+		}
+		return failuref("topic %q is internal to %q, which does not recognise its records when it reads them again, but acts on them twice, or never if they are passed over%s", p.topic, group, hint)
+	}
+	return nil
 }
 
 func sortPartitions(list []topicPartition) []topicPartition {

@@ -51,9 +51,9 @@ customer notified      +12.5 s     12.5 s  notifications.clients 0/7       CONFI
 order 991 ended as NOTIFIEE, 12.5 s after it was received
 `
 
-// streams plays event streams: each connection gets at most so many events
+// feed plays event streams: each connection gets at most so many events
 // behind its Last-Event-ID, and is then cut; after the last number all.
-func streams(f *fakeAPI, t *testing.T, cuts ...int) {
+func feed(f *fakeAPI, t *testing.T, cuts ...int) {
 	f.stream = func(w http.ResponseWriter, _ *http.Request, last string) {
 		from := 1 + slices.IndexFunc(timeline, func(e [2]string) bool { return e[0] == last })
 		if last == "" {
@@ -84,7 +84,7 @@ func streams(f *fakeAPI, t *testing.T, cuts ...int) {
 
 func TestOrderFollow(t *testing.T) {
 	f, s := startAPI(t)
-	streams(f, t)
+	feed(f, t)
 	if out := s.ok("", "order", "follow", "991"); out != timelineLines {
 		t.Errorf("follow:\n%s", out)
 	}
@@ -104,7 +104,7 @@ func TestOrderFollow(t *testing.T) {
 // twice, not even by a server that begins anew.
 func TestOrderFollowResumes(t *testing.T) {
 	f, s := startAPI(t)
-	streams(f, t, 3, 0, 2, 4)
+	feed(f, t, 3, 0, 2, 4)
 	if out := s.ok("", "order", "follow", "991"); out != timelineLines {
 		t.Errorf("follow:\n%s", out)
 	}
@@ -114,14 +114,14 @@ func TestOrderFollowResumes(t *testing.T) {
 	if f.lasts[0] != "" || slices.Contains(f.lasts[1:], "") {
 		t.Errorf("streams were resumed behind %q", f.lasts)
 	}
-	streams(f, t, 5)
+	feed(f, t, 5)
 	resuming := f.stream
 	f.stream = func(w http.ResponseWriter, r *http.Request, _ string) { resuming(w, r, "") }
 	if out := s.ok("", "order", "follow", "991"); out != timelineLines {
 		t.Errorf("follow a server without memory:\n%s", out)
 	}
 	// A server that is away for a moment.
-	streams(f, t, 3)
+	feed(f, t, 3)
 	resuming, n := f.stream, 0
 	f.stream = func(w http.ResponseWriter, r *http.Request, last string) {
 		if n++; n == 2 {
