@@ -14,6 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/comptoir/comptoir/internal/pgerr"
 )
 
 const (
@@ -186,26 +188,17 @@ func migratePostgres(ctx context.Context, pool *pgxpool.Pool, shards int) (int, 
 type unfit struct{ error }
 
 // classifyPostgres marks what may pass: everything but what the server says of
-// a statement or of our rights.
+// a statement, of our rights or of damage.
 func classifyPostgres(err error) error {
-	var pe *pgconn.PgError
+	var ours *unfit
+	var answer *pgconn.PgError
 	switch {
-	case err == nil, errors.Is(err, ErrMoved):
+	case err == nil, errors.Is(err, ErrMoved), errors.As(err, &ours):
 		return err
-	case !errors.As(err, &pe):
-		var ours *unfit
-		if errors.As(err, &ours) {
-			return err
-		}
-		return unavailable(err)
+	case errors.As(err, &answer) && !pgerr.Passing(err):
+		return err
 	}
-	switch pe.Code[:2] {
-	case "08", "25", "40", "53", "55", "57", "58", "XX":
-		// XX, an internal error, is also what a server without disk space says to
-		// new connections.
-		return unavailable(err)
-	}
-	return err
+	return unavailable(err)
 }
 
 // again says whether a transaction failed because of others, and may be done

@@ -273,14 +273,14 @@ func TestPostgresStopped(t *testing.T) {
 	})
 }
 
-// TestClassifyPostgres: what the server says of itself passes, also what one
-// without disk space says to a new connection; what it says of a statement stays.
+// TestClassifyPostgres: what the server says of itself passes; what it says of a
+// statement stays, and so does damage.
 func TestClassifyPostgres(t *testing.T) {
 	for code, passes := range map[string]bool{
-		"08006": true, "40001": true, "53100": true, "57P01": true, "58030": true, "XX000": true,
-		"22P02": false, "23505": false, "28P01": false, "42P01": false,
+		"08006": true, "40001": true, "53100": true, "57P01": true, "58030": true, "25006": true,
+		"XX000": false, "XX001": false, "XX002": false, "22P02": false, "23505": false, "28P01": false, "42P01": false,
 	} {
-		err := classifyPostgres(fmt.Errorf("connect: %w", &pgconn.PgError{Severity: "FATAL", Code: code}))
+		err := classifyPostgres(fmt.Errorf("submit: %w", &pgconn.PgError{Severity: "FATAL", Code: code}))
 		if got := errors.Is(err, ErrUnavailable); got != passes {
 			t.Errorf("SQLSTATE %s: unavailable %v, want %v", code, got, passes)
 		}

@@ -221,11 +221,11 @@ func (b *bench) assign(t *testing.T, a connect.Assignment) int64 {
 	return next[a.TopicPartition]
 }
 
-// TestClassify: a server without disk space refuses new connections with an
-// internal error, which is waited out; what it says of a value is the record's.
+// TestClassify: what the server says of itself is waited out; what it says of a
+// value is the record's, and damage is neither's.
 func TestClassify(t *testing.T) {
-	for code, waits := range map[string]bool{"XX000": true, "53100": true, "28P01": true, "22P02": false} {
-		err := classify(fmt.Errorf("connect: %w", &pgconn.PgError{Severity: "FATAL", Code: code}))
+	for code, waits := range map[string]bool{"53100": true, "28P01": true, "22P02": false, "XX000": false, "XX001": false, "XX002": false} {
+		err := classify(fmt.Errorf("write: %w", &pgconn.PgError{Severity: "FATAL", Code: code}))
 		if got := connect.IsRetriable(err); got != waits {
 			t.Errorf("SQLSTATE %s: retriable %v, want %v", code, got, waits)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/comptoir/comptoir/connect"
+	"github.com/comptoir/comptoir/internal/pgerr"
 )
 
 // postgres keeps offsets and writes rows in PostgreSQL. What it knows of
@@ -207,11 +208,10 @@ func classify(err error) error {
 	if remedy, heals := remedies[pe.Code]; heals {
 		return connect.Retriable(fmt.Errorf("%w; %s", err, remedy))
 	}
-	switch pe.Code[:2] {
-	case "08", "53", "57", "58", "40", "55", "XX":
-		// XX, an internal error, is also what a server without disk space says to
-		// new connections.
+	if pgerr.Passing(err) {
 		return connect.Retriable(err)
+	}
+	switch pe.Code[:2] {
 	case "28":
 		return connect.Retriable(fmt.Errorf("%w; correct connection.user and connection.password", err))
 	case "22", "23", "P0", "54":
