@@ -129,7 +129,7 @@ func Default() Config {
 		},
 		Paiement:    Paiement{Fournisseur: "simulateur", Plafond: 10_000_00, Timeout: Duration(10 * time.Second)},
 		Facturation: Invoicing{Series: 1, Fuseau: "Europe/Paris", TauxTVA: 20_00},
-		Identite:    Identity{Duree: Duration(400 * day)},
+		Identite:    Identity{Duree: Duration(event.IdentityTTL)},
 		Stream: Stream{
 			CommitInterval:    Duration(100 * time.Millisecond),
 			MinCommitInterval: Duration(10 * time.Millisecond),

@@ -32,7 +32,7 @@ type Config struct {
 	// DefaultThresholds.
 	Thresholds *Thresholds
 	// IdentityTTL is how long an order's alerts are remembered. Defaults to
-	// 400 days.
+	// event.IdentityTTL.
 	IdentityTTL time.Duration
 }
 
@@ -54,7 +54,7 @@ func Build(b *streams.Builder, cfg Config) {
 		s.limits = *cfg.Thresholds
 	}
 	if cfg.IdentityTTL == 0 {
-		cfg.IdentityTTL = 400 * 24 * time.Hour
+		cfg.IdentityTTL = event.IdentityTTL
 	}
 	like := streams.PartitionsOf(event.Orders.Name)
 	s.products = streams.NewGlobalTable(b, "catalogue", event.Products, newCatalogue, (*catalogue).apply)

@@ -1,12 +1,17 @@
 package event
 
 import (
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
 
 // MaxIDBytes is the longest text an ID may have.
 const MaxIDBytes = 200
+
+// IdentityTTL is how long the stages remember orders by wall clock, unless they
+// are told otherwise: what comes again within that time is recognised.
+const IdentityTTL = 400 * 24 * time.Hour
 
 // ID names an order, a product or a client. It is text: the JSON literal 991
 // and the string "991" are one ID, "0991" is another.

@@ -52,7 +52,7 @@ type Config struct {
 	Recover bool
 	// IdentityTTL is how long an order's invoice is remembered, so that a
 	// repeated payment is ignored, and how long a verdict waits for its
-	// payment. Defaults to 400 days.
+	// payment. Defaults to event.IdentityTTL.
 	IdentityTTL time.Duration
 }
 
@@ -75,7 +75,7 @@ func Build(b *streams.Builder, cfg Config) {
 		cfg.Zone = defaultZone
 	}
 	if cfg.IdentityTTL == 0 {
-		cfg.IdentityTTL = 400 * 24 * time.Hour
+		cfg.IdentityTTL = event.IdentityTTL
 	}
 	s := &stage{cfg: cfg, rate: DefaultRate}
 	if cfg.Rate != nil {

@@ -17,7 +17,7 @@ const App = "service-notification"
 // Config sets the stage up.
 type Config struct {
 	// IdentityTTL is how long an order's notifications are remembered, so that
-	// a repeated event is ignored. Defaults to 400 days.
+	// a repeated event is ignored. Defaults to event.IdentityTTL.
 	IdentityTTL time.Duration
 }
 
@@ -25,7 +25,7 @@ type Config struct {
 // counts: each remembers in a store of its own.
 func Build(b *streams.Builder, cfg Config) {
 	if cfg.IdentityTTL == 0 {
-		cfg.IdentityTTL = 400 * 24 * time.Hour
+		cfg.IdentityTTL = event.IdentityTTL
 	}
 	out := streams.To(b, event.Notifications)
 	notify(b, out, cfg, "confirmations", event.Invoices, confirmation)

@@ -56,7 +56,7 @@ type Config struct {
 	// They must be started before the topology and stopped after it.
 	Workers *Workers
 	// IdentityTTL is how long an order's payment is remembered, so that a
-	// repeated verdict is ignored. Defaults to 400 days.
+	// repeated verdict is ignored. Defaults to event.IdentityTTL.
 	IdentityTTL time.Duration
 }
 
@@ -88,7 +88,7 @@ func build(b *streams.Builder, cfg Config, workers remote) {
 		cfg.Limit = DefaultLimit
 	}
 	if cfg.IdentityTTL == 0 {
-		cfg.IdentityTTL = 400 * 24 * time.Hour
+		cfg.IdentityTTL = event.IdentityTTL
 	}
 	verdicts := streams.From(b, event.Verdicts).Filter("valides",
 		func(r streams.Record[event.ID, event.Verdict]) bool { return r.Value.Status == event.StatusValid })

@@ -28,13 +28,10 @@ import (
 // App is the name of the stage and of its consumer group.
 const App = "service-stock"
 
-// DefaultIdentityTTL is how long ids are remembered unless Config says otherwise.
-const DefaultIdentityTTL = 400 * 24 * time.Hour
-
 // Config sets up the stage.
 type Config struct {
 	// IdentityTTL is how long, by wall clock, the ids of orders and supplies are
-	// remembered. Defaults to DefaultIdentityTTL.
+	// remembered. Defaults to event.IdentityTTL.
 	IdentityTTL time.Duration
 }
 
@@ -75,7 +72,7 @@ func Build(b *streams.Builder, cfg Config) {
 func newStage(b *streams.Builder, cfg Config) (*stage, streams.Stream[event.ID, request], streams.Stream[event.ID, command], streams.Stream[event.ID, answer]) {
 	ttl := cfg.IdentityTTL
 	if ttl <= 0 {
-		ttl = DefaultIdentityTTL
+		ttl = event.IdentityTTL
 	}
 	// Partition p of every internal topic belongs to the task of partition p of
 	// commandes.ecommerce: its client, identity and product tasks are one task of
