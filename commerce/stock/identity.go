@@ -99,10 +99,11 @@ func (s *stage) orderEnded(c *streams.Context, r streams.Record[event.ID, reques
 	if r.Value.Kind == requestConfirmed {
 		kind = commandExit
 	}
-	if first.Parts[0].Quantity == 0 {
-		kind = kind.kept()
-	}
+	kept := first.Parts[0].Quantity == 0
 	for _, p := range parts {
+		if kept {
+			p.Quantity = 0
+		}
 		s.commands.Send(c, streams.Record[event.ID, command]{
 			Key: p.Product, Value: command{Kind: kind, Order: r.Key, Quantity: p.Quantity}, Headers: r.Headers,
 		})

@@ -106,7 +106,9 @@ type command struct {
 	Part      int   // which of the order's parts this is
 	Born      int64 // kept reserve: when identity met the order, ms
 
-	Quantity int64    // reserve, release, exit, supply
+	// Quantity is for reserve, release, exit and supply. Release and exit of 0 end
+	// what is kept of the order: see reservation.go.
+	Quantity int64
 	Supply   event.ID // supply
 	Name     string   // supply (optional), list
 }
@@ -115,7 +117,7 @@ type commandKind byte
 
 const (
 	commandKeptReserve commandKind = iota + 1 // the first three are of an older version
-	commandKeptRelease
+	commandKeptRelease                        // read as one without a quantity
 	commandKeptExit
 	commandSupply
 	commandList   // into the catalogue
@@ -124,14 +126,6 @@ const (
 	commandRelease
 	commandExit
 )
-
-// kept is release or exit of an order that an older version has met.
-func (k commandKind) kept() commandKind {
-	if k == commandExit {
-		return commandKeptExit
-	}
-	return commandKeptRelease
-}
 
 var commandSerde = streams.Serde[command]{Append: appendCommand, Parse: parseCommand}
 
@@ -151,8 +145,6 @@ func appendCommand(b []byte, c command) []byte {
 	case commandRelease, commandExit:
 		b = wire.AppendText(b, c.Order)
 		b = binary.AppendUvarint(b, uint64(c.Quantity))
-	case commandKeptRelease, commandKeptExit:
-		b = wire.AppendText(b, c.Order)
 	case commandSupply:
 		b = wire.AppendText(b, c.Supply)
 		b = binary.AppendUvarint(b, uint64(c.Quantity))
@@ -180,6 +172,7 @@ func parseCommand(data []byte) (c command, err error) {
 		c.Order = readID(d)
 		c.Quantity = d.Uvarint(maxPart)
 	case commandKeptRelease, commandKeptExit:
+		c.Kind += commandRelease - commandKeptRelease
 		c.Order = readID(d)
 	case commandSupply:
 		c.Supply = readID(d)

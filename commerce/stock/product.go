@@ -19,8 +19,6 @@ func (s *stage) productTask(in streams.Stream[event.ID, command]) {
 			s.finish(c, r)
 		case commandKeptReserve:
 			s.keptReserve(c, r)
-		case commandKeptRelease, commandKeptExit:
-			s.keptFinish(c, r)
 		case commandSupply:
 			s.supply(c, r)
 		case commandList, commandUnlist:
@@ -45,6 +43,9 @@ func (s *stage) reserve(c *streams.Context, r streams.Record[event.ID, command])
 
 // finish releases what is reserved for an order or takes it out of the stock.
 func (s *stage) finish(c *streams.Context, r streams.Record[event.ID, command]) {
+	if r.Value.Quantity == 0 {
+		r.Value.Quantity = s.takeKept(c, held{r.Key, r.Value.Order})
+	}
 	was, _ := s.levels.Get(c, r.Key)
 	decide, kind, quantity := release, event.MovementRelease, r.Value.Quantity
 	if r.Value.Kind == commandExit {

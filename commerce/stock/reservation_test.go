@@ -26,7 +26,7 @@ func TestOrdersOfAnOlderVersion(t *testing.T) {
 				old := identity{At: i.At, Digest: i.Digest}
 				for _, p := range i.Parts {
 					old.Parts = append(old.Parts, part{Product: p.Product})
-					s.reservations.Put(c, held{p.Product, order}, reservation{reserved, p.Quantity, i.At})
+					s.reservations.Put(c, held{p.Product, order}, reservation{p.Quantity, i.At})
 				}
 				s.identities.Put(c, order, old)
 				return true
@@ -38,13 +38,14 @@ func TestOrdersOfAnOlderVersion(t *testing.T) {
 	s.supply("b", 10)
 	s.order("C", lines("1", "L", "a", 2, 1, "b", 1, 1))
 	s.order("C", lines("2", "L", "a", 3, 1))
+	s.order("C", lines("3", "L", "a", 1, 1))
 	s.Advance(time.Hour)
 	s.read()
 	s.Restart()
 	s.confirm("1")
-	s.expect(nil, []string{"a SORTIE -2 → 5+3 1", "b SORTIE -1 → 9+0 1"})
+	s.expect(nil, []string{"a SORTIE -2 → 4+4 1", "b SORTIE -1 → 9+0 1"})
 	s.refusePayment("2")
-	s.expect(nil, []string{"a LIBERATION 3 → 8+0 2"})
+	s.expect(nil, []string{"a LIBERATION 3 → 7+1 2"})
 	s.counted("unfit", 0)
 	for range 2 {
 		s.confirm("1")
@@ -54,19 +55,40 @@ func TestOrdersOfAnOlderVersion(t *testing.T) {
 	s.counted("unfit", 4)
 
 	// What an older version had still under way.
-	tell := func(cmd command) {
-		s.PipeRaw(streams.RawRecord{Topic: topicCommands, Key: []byte("a"), Value: appendCommand(nil, cmd)})
+	tell := func(cmd []byte) {
+		s.PipeRaw(streams.RawRecord{Topic: topicCommands, Key: []byte("a"), Value: cmd})
 	}
-	tell(command{Kind: commandKeptReserve, Order: "9", Client: "gone", Quantity: 8})
-	tell(command{Kind: commandKeptReserve, Order: "10", Client: "gone", Quantity: 1})
-	s.expect(nil, []string{"a RESERVATION -8 → 0+8 9"})
+	end := func(kind commandKind, order event.ID) {
+		tell(wire.AppendText([]byte{wireVersion, byte(kind)}, order))
+	}
+	tell(appendCommand(nil, command{Kind: commandKeptReserve, Order: "9", Client: "gone", Quantity: 7}))
+	tell(appendCommand(nil, command{Kind: commandKeptReserve, Order: "10", Client: "gone", Quantity: 1}))
+	s.expect(nil, []string{"a RESERVATION -7 → 0+8 9"})
 	s.counted("unfit", 6) // the answers
-	tell(command{Kind: commandKeptExit, Order: "10"})
-	tell(command{Kind: commandKeptRelease, Order: "9"})
-	tell(command{Kind: commandKeptExit, Order: "9"})
-	s.expect(nil, []string{"a LIBERATION 8 → 8+0 9"})
-	s.counted("unfit", 8)
-	s.close(map[event.ID]bool{"1": true, "2": true})
+	s.PipeRaw(streams.RawRecord{Topic: topicRequests, Key: []byte("3"), Value: appendRequest(nil, request{Kind: requestShort, Parts: []part{{"a", 1}}})})
+	end(commandKeptRelease, "3")
+	s.expect(nil, []string{"a LIBERATION 1 → 1+7 3"})
+	s.counted("unfit", 7)
+	end(commandKeptExit, "10")
+	end(commandKeptRelease, "9")
+	end(commandKeptExit, "9")
+	s.expect(nil, []string{"a LIBERATION 7 → 8+0 9"})
+	s.counted("unfit", 9)
+	s.close(map[event.ID]bool{"1": true, "2": true, "3": true})
+}
+
+// TestReservationOfAnOlderVersion may have ended.
+func TestReservationOfAnOlderVersion(t *testing.T) {
+	for state, want := range []int64{1: 5, 2: 0, 3: 0} {
+		got, err := parseReservation([]byte{wireVersion, byte(state), 5, 7})
+		if state == 0 {
+			if err == nil {
+				t.Error("a state of 0 is accepted")
+			}
+		} else if err != nil || got != (reservation{want, 7}) {
+			t.Errorf("state %d: %+v, %v, want %d pieces", state, got, err, want)
+		}
+	}
 }
 
 // TestIdentityOfAnOlderVersion has products without quantities.

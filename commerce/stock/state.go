@@ -219,17 +219,20 @@ func parseLevel(data []byte) (l level, err error) {
 }
 
 func appendReservation(b []byte, r reservation) []byte {
-	b = append(b, wireVersion, byte(r.State))
+	b = append(b, wireVersion, 1)
 	b = binary.AppendUvarint(b, uint64(r.Quantity))
 	return binary.AppendUvarint(b, uint64(r.Born))
 }
 
 func parseReservation(data []byte) (r reservation, err error) {
 	d := decode("reservation", data)
-	if r.State = reservationState(d.Byte()); r.State < reserved || r.State > exited {
+	state := d.Byte() // 1 is reserved, 2 released, 3 gone; only the first is written
+	r.Quantity = d.Uvarint(maxPart)
+	if state == 2 || state == 3 {
+		r.Quantity = 0
+	} else if state != 1 {
 		d.Fail()
 	}
-	r.Quantity = d.Uvarint(maxPart)
 	r.Born = d.Uvarint(largest)
 	return r, d.End()
 }
