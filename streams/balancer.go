@@ -42,7 +42,8 @@ type balancer struct {
 	changelog string              // by which name they go
 
 	mu    sync.Mutex
-	warm  []int32            // tasks that we have copies of, up to date
+	kept  []int32            // tasks that we keep copies of
+	warm  []int32            // those of them that are up to date
 	given string             // who we were when we were given what we own
 	lost  map[string][]int32 // what the group took from us last, by topic, if it has given us nothing since
 }
@@ -66,19 +67,25 @@ func (b *balancer) hadLost(partitions map[string][]int32) {
 	b.lost = partitions
 }
 
-// keeps notes of which tasks we have copies that are up to date.
-func (b *balancer) keeps(tasks []int32) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.warm = tasks
-}
-
 // keepsOf says of which tasks copies are kept from now on: others are not up to
 // date any more.
 func (b *balancer) keepsOf(tasks []int32) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.warm = slices.DeleteFunc(slices.Clone(b.warm), func(p int32) bool { return !slices.Contains(tasks, p) })
+	b.kept, b.warm = tasks, both(b.warm, tasks)
+}
+
+// keeps notes of which tasks copies are up to date. Those count that are still
+// kept: who says so may have been told to end meanwhile.
+func (b *balancer) keeps(tasks []int32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.warm = both(tasks, b.kept)
+}
+
+// both returns the tasks that are in both.
+func both(some, others []int32) []int32 {
+	return slices.DeleteFunc(slices.Clone(some), func(p int32) bool { return !slices.Contains(others, p) })
 }
 
 func (*balancer) ProtocolName() string { return protocolName }

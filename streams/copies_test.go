@@ -86,6 +86,7 @@ func TestBalancerCopies(t *testing.T) {
 	}
 	before := told["z"]
 	for _, name := range names {
+		members[name].keepsOf(told[name])
 		members[name].keeps(told[name])
 	}
 	rebalance()
@@ -97,6 +98,7 @@ func TestBalancerCopies(t *testing.T) {
 	// The other way round than the load alone would have it.
 	copies := map[string][]int32{"y": told["z"], "z": told["y"]}
 	for name, tasks := range copies {
+		members[name].keepsOf(tasks)
 		members[name].keeps(tasks)
 	}
 	rebalance()
@@ -107,9 +109,13 @@ func TestBalancerCopies(t *testing.T) {
 			}
 		}
 	}
-	members["y"].keepsOf(nil)
-	if got := members["y"].warm; len(got) != 0 {
-		t.Errorf("copies that are not kept any more are up to date: %v", got)
+	y := members["y"]
+	y.keepsOf(copies["y"][:1])
+	for range 2 {
+		if got := y.warm; !slices.Equal(got, copies["y"][:1]) {
+			t.Errorf("up to date are copies of %v, want those of %v that are kept", got, copies["y"][:1])
+		}
+		y.keeps(copies["y"]) // by who kept them before, and has not heard of it yet
 	}
 }
 
