@@ -70,6 +70,9 @@ type Config struct {
 	// CleanEvery is how often logs are compacted and cut to their retention.
 	// Defaults to 15 seconds.
 	CleanEvery time.Duration
+	// Yield, if there is one, tells whether others in the process need the
+	// processors, so that compaction can wait. It is called concurrently.
+	Yield func() bool
 	// Registerer receives the broker's metrics; nil registers none.
 	Registerer prometheus.Registerer
 	// Logger receives the broker's log; nil discards it.
@@ -160,7 +163,7 @@ func Open(cfg Config) (_ *Broker, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", b.dir.data(), err)
 	}
-	b.clean = clean.New(clean.Config{Machine: b.runner, Store: b.store, Every: cfg.CleanEvery, Clock: clock{}, Logger: log, Registerer: cfg.Registerer})
+	b.clean = clean.New(clean.Config{Machine: b.runner, Store: b.store, Every: cfg.CleanEvery, Yield: cfg.Yield, Clock: clock{}, Logger: log, Registerer: cfg.Registerer})
 	b.clean.Start()
 	b.server = srv
 	if cfg.Registerer != nil {

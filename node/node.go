@@ -244,7 +244,7 @@ func (n *Node) closeDir(context.Context) error {
 }
 
 func (n *Node) openBroker(context.Context) (err error) {
-	n.broker, err = broker.Open(broker.Config{Dir: n.cfg.DataDir, Addr: n.cfg.Kafka, Sync: broker.Sync(n.cfg.Sync), Registerer: n.registry, Logger: n.log})
+	n.broker, err = broker.Open(broker.Config{Dir: n.cfg.DataDir, Addr: n.cfg.Kafka, Sync: broker.Sync(n.cfg.Sync), Yield: n.load.High, Registerer: n.registry, Logger: n.log})
 	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) {
 		return web.ListenError(err, n.cfg.Kafka, "--kafka")
 	}

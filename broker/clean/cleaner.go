@@ -46,7 +46,10 @@ type Config struct {
 	Keys int
 	// Share is the part of one core that cleaning takes at most. Defaults to a
 	// quarter.
-	Share      float64
+	Share float64
+	// Yield, if there is one, tells whether others in the process need the
+	// processors: cleaning takes an eighth of its share then.
+	Yield      func() bool
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil for no metrics
 }
@@ -150,11 +153,18 @@ func (c *Cleaner) step(ctx context.Context, s core.Cleaned) error {
 	return err
 }
 
+// yieldShare divides the share while others need the processors.
+const yieldShare = 8
+
 // pace rests after work that began at begun, so that cleaning takes its share of
 // a core and no more.
 func (c *Cleaner) pace(ctx context.Context, begun time.Time) error {
 	worked := c.cfg.Clock.Now().Sub(begun)
-	rest := time.Duration(float64(worked) * (1/c.cfg.Share - 1))
+	share := c.cfg.Share
+	if c.cfg.Yield != nil && c.cfg.Yield() {
+		share /= yieldShare
+	}
+	rest := time.Duration(float64(worked) * (1/share - 1))
 	if rest <= 0 {
 		return ctx.Err()
 	}

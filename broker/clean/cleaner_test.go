@@ -226,3 +226,41 @@ func TestPolicyChangesUnderWay(t *testing.T) {
 	}
 	w.sees("0 a 1", "1 a 2")
 }
+
+// restClock counts how long it was asked to wait, and waits for nothing.
+type restClock struct {
+	now    time.Time
+	rested time.Duration
+}
+
+func (c *restClock) Now() time.Time { return c.now }
+
+func (c *restClock) After(d time.Duration) <-chan time.Time {
+	c.rested += d
+	done := make(chan time.Time, 1)
+	done <- c.now
+	return done
+}
+
+// TestYields: cleaning takes a quarter of a core, and an eighth of that while
+// others need the processors.
+func TestYields(t *testing.T) {
+	clock := &restClock{now: time.Unix(1, 0)}
+	pressed := false
+	c := New(Config{Clock: clock, Yield: func() bool { return pressed }})
+	rests := func(when string, want time.Duration) {
+		t.Helper()
+		clock.rested = 0
+		if err := c.pace(t.Context(), clock.now.Add(-time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if clock.rested != want {
+			t.Errorf("%s: rests for %v after a second of work, not %v", when, clock.rested, want)
+		}
+	}
+	rests("alone", 3*time.Second)
+	pressed = true
+	rests("pressed", 31*time.Second)
+	c.cfg.Yield = nil
+	rests("without others", 3*time.Second)
+}
