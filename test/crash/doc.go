@@ -7,7 +7,8 @@
 //
 // The servers and instances are shared by the cells of a round, so that each
 // cell meets what the ones before it have left. Order of cells, moments and
-// orders come from one seed. `make crash-short` runs the short matrix, `make crash`
+// orders come from one seed; with an odd one the instances keep copies of each
+// other's state (stream.standby_copies: 1). `make crash-short` runs the short matrix, `make crash`
 // the long one. The environment says what is run:
 //
 //	COMPTOIR_TEST_SERVERS    folder of the scripts that start servers (test/servers)

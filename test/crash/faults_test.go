@@ -18,6 +18,7 @@ func (a *attempt) asleep() time.Duration { return a.between(11*time.Second, 13*t
 // until verify has seen everything well again.
 func (r *round) load(a *attempt) *load {
 	r.t.Helper()
+	a.log.Copies = r.copies()
 	f := r.need()
 	a.log.Time = time.Now().UTC() // what the fleet took to start is no cell's
 	var bases []*atomic.Pointer[string]

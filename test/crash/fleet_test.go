@@ -1,14 +1,12 @@
 package crash
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -40,6 +38,7 @@ type fleet struct {
 	databases [instances]*proxy.Proxy
 	archive   *proxy.Proxy
 	members   [instances]*instance
+	copies    int // of each task's state, on instances that do not own it
 	checked   *checked
 	admin     *kadm.Client
 }
@@ -80,7 +79,7 @@ func (r *round) need() *fleet {
 	}
 	begun := time.Now()
 	const disk = 1024 // megabytes: more than a round writes, for a server in memory
-	f := &fleet{t: r.t, kafka: testenv.StartCluster(r.t, testenv.OnDisk(disk)), postgres: testenv.StartPostgres(r.t, testenv.OnDisk(disk))}
+	f := &fleet{t: r.t, copies: r.copies(), kafka: testenv.StartCluster(r.t, testenv.OnDisk(disk)), postgres: testenv.StartPostgres(r.t, testenv.OnDisk(disk))}
 	// It must neither wait long for a node that hangs nor remember how it was.
 	client, err := orders.NewClient(f.kafka.Addr, kgo.RequestTimeoutOverhead(2*time.Second), kgo.MetadataMinAge(100*time.Millisecond))
 	if err != nil {
@@ -90,6 +89,10 @@ func (r *round) need() *fleet {
 	f.admin = kadm.NewClient(client)
 	base := orders.Generate(orders.Config{Seed: 0, Orders: 1000})
 	catalogue := program.Catalogue(r.t, base)
+	config := filepath.Join(r.t.TempDir(), "comptoir.yaml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, "stream: {standby_copies: %d}\n", f.copies), 0o644); err != nil {
+		r.t.Fatal(err)
+	}
 	for i := range instances {
 		var brokers []string
 		for n := range testenv.Nodes {
@@ -99,7 +102,7 @@ func (r *round) need() *fleet {
 		database := f.through(&f.databases[i])
 		dir := filepath.Join(r.t.TempDir(), "data")
 		f.members[i] = &instance{t: r.t, dir: dir, disk: testenv.NewDisk(r.t, dir, disk), args: []string{
-			"serve", "--data-dir", dir, "--brokers", strings.Join(brokers, ","), "--database", database,
+			"serve", "--config", config, "--data-dir", dir, "--brokers", strings.Join(brokers, ","), "--database", database,
 			"--http", "127.0.0.1:0", "--connect", "127.0.0.1:0", "--catalogue", catalogue,
 		}}
 	}
@@ -155,86 +158,6 @@ func (f *fleet) connect() {
 	}
 }
 
-// whole returns once nothing is missing: every replica is in sync, every
-// instance is well and has work.
-func (f *fleet) whole() {
-	f.t.Helper()
-	f.until("every replica is in sync", f.inSync)
-	for i, in := range f.members {
-		in.well()
-		f.until(fmt.Sprintf("serve-%d has tasks", i+1), func() error {
-			n, err := sum(in.Process, "comptoir_stage_tasks{")
-			if err == nil && n == 0 {
-				err = fmt.Errorf("none")
-			}
-			return err
-		})
-	}
-}
-
-func (f *fleet) inSync() error {
-	topics, err := f.admin.ListTopicsWithInternal(f.t.Context())
-	if err != nil {
-		return err
-	}
-	for _, topic := range topics {
-		if topic.Err != nil {
-			return topic.Err
-		}
-		for _, p := range topic.Partitions {
-			if len(p.ISR) < testenv.Nodes {
-				return fmt.Errorf("%s[%d] has %v in sync", topic.Topic, p.Partition, p.ISR)
-			}
-		}
-	}
-	return nil
-}
-
-// notified is how far notifications.clients has come.
-func (f *fleet) notified() (n int64, err error) {
-	ends, err := f.admin.ListEndOffsets(f.t.Context(), "notifications.clients")
-	if err == nil {
-		err = ends.Error()
-	}
-	ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
-	return n, err
-}
-
-// goesOn returns once customers hear of something that was not finished yet.
-func (f *fleet) goesOn() time.Duration {
-	f.t.Helper()
-	begun, before := time.Now(), int64(-1)
-	f.until("orders go on", func() error {
-		now, err := f.notified()
-		switch {
-		case err != nil:
-			return err
-		case before < 0:
-			before = now
-		}
-		if now <= before {
-			return fmt.Errorf("notifications.clients is still at %d", now)
-		}
-		return nil
-	})
-	return time.Since(begun)
-}
-
-// until waits for a condition of the deployment. Unlike program.Until it looks a
-// few times a second, since each look costs the brokers what the orders need.
-func (f *fleet) until(what string, condition func() error) {
-	f.t.Helper()
-	var last time.Time
-	err := errors.New("not looked yet")
-	program.Until(f.t, patience, what, func() error {
-		if time.Since(last) >= 200*time.Millisecond {
-			err = condition()
-			last = time.Now()
-		}
-		return err
-	})
-}
-
 // keepLogs writes what the instances have printed to files: if it is asked for,
 // or if the test failed.
 func (f *fleet) keepLogs() {
@@ -261,40 +184,4 @@ func (f *fleet) keepLogs() {
 		}
 	}
 	f.t.Logf("what the instances printed is kept in %s", dir)
-}
-
-// sum adds up the samples of /metrics whose line begins with prefix and holds
-// all of the texts.
-func sum(p *program.Process, prefix string, holding ...string) (total float64, err error) {
-	status, body, err := p.Get(p.Endpoints.HTTP + "/metrics")
-	if err != nil {
-		return 0, err
-	}
-	if status != http.StatusOK {
-		return 0, fmt.Errorf("/metrics answers %d", status)
-	}
-	found := false
-lines:
-	for line := range strings.Lines(body) {
-		rest, ok := strings.CutPrefix(line, prefix)
-		if !ok {
-			continue
-		}
-		found = true
-		for _, text := range holding {
-			if !strings.Contains(rest, text) {
-				continue lines
-			}
-		}
-		fields := strings.Fields(rest)
-		value, err := strconv.ParseFloat(fields[len(fields)-1], 64)
-		if err != nil {
-			return 0, err
-		}
-		total += value
-	}
-	if !found {
-		return 0, fmt.Errorf("/metrics has no %s", prefix)
-	}
-	return total, nil
 }

@@ -64,6 +64,10 @@ type round struct {
 	fleet *fleet // nil until a cell needs it
 }
 
+// copies is how many other instances keep a copy of each task's state: one in
+// every second round.
+func (r *round) copies() int { return int(r.seed % 2) }
+
 // attempt is a cell at work.
 type attempt struct {
 	cell
@@ -79,6 +83,8 @@ type entry struct {
 	Cell    string    `json:"cell"`
 	Result  string    `json:"result"` // ok, failed, left out
 	Seconds float64   `json:"seconds"`
+	// Copies is stream.standby_copies of the instances.
+	Copies int `json:"standby_copies,omitempty"`
 	// Orders is how many records and requests were sent, Longest how many seconds
 	// one waited from its record in Kafka to its notification.
 	Orders  int     `json:"orders"`
@@ -178,8 +184,8 @@ func (r *round) try(c cell, number int) {
 			r.t.Logf("%s failed; to repeat it:\n\t"+repeat+"\nor with those before it:\n\t"+repeat,
 				c.name(), r.seed, c.name(), r.seed, strings.Join(r.done, ","))
 		}
-		r.t.Logf("%s: %s in %.1f s; %d orders, none waited longer than %.1f s; fenced %d times; %s",
-			c.name(), a.log.Result, a.log.Seconds, a.log.Orders, a.log.Longest, a.log.Fenced, a.log.Note)
+		r.t.Logf("%s: %s in %.1f s; standby copies %d; %d orders, none waited longer than %.1f s; fenced %d times; %s",
+			c.name(), a.log.Result, a.log.Seconds, a.log.Copies, a.log.Orders, a.log.Longest, a.log.Fenced, a.log.Note)
 		r.keep(a.log)
 	}()
 	c.run(r, a)
