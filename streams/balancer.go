@@ -2,6 +2,7 @@ package streams
 
 import (
 	"cmp"
+	"hash/fnv"
 	"maps"
 	"slices"
 	"sync"
@@ -156,9 +157,10 @@ func (a assigner) Balance(b *kgo.ConsumerBalancer, topics map[string]int32) kgo.
 	for _, n := range topics {
 		tasks = max(tasks, n)
 	}
-	members := b.Members()
-	former := formerTasks(b, len(members))
-	owner := shares(tasks, ownedTasks(b, len(members)), former)
+	n := len(b.Members())
+	first := a.first(n)
+	members, former := turned(b.Members(), first), turned(formerTasks(b, n), first)
+	owner := shares(tasks, turned(ownedTasks(b, n), first), former)
 	plan := b.NewPlan()
 	for topic, n := range topics {
 		for p := range n {
@@ -173,6 +175,20 @@ func (a assigner) Balance(b *kgo.ConsumerBalancer, topics map[string]int32) kgo.
 		}
 	}
 	return assignment{plan, a.changelog, kept}
+}
+
+// first is the member that is given what all are as good for. Each group has its
+// own: the members of all of them are the same instances in the same order, and the
+// tasks of one that is gone, or those that do not divide, would all go to one.
+func (a assigner) first(n int) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(a.changelog)) // never fails
+	return int(h.Sum32() % uint32(n))
+}
+
+// turned is list from its element first on, then those before it.
+func turned[E any](list []E, first int) []E {
+	return slices.Concat(list[first:], list[:first])
 }
 
 // assignment is what the leader gives to the members: their share, and in its user

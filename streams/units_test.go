@@ -87,6 +87,44 @@ func TestBalancerAfterLoss(t *testing.T) {
 	}
 }
 
+// TestBalancerTies: groups of the same members, one of which is gone, do not all
+// give its task to the same other.
+func TestBalancerTies(t *testing.T) {
+	given := map[string]int{}
+	for _, app := range []string{"one", "two", "three", "four", "five", "six", "seven", "eight"} {
+		leader := &balancer{changelog: app, member: func() string { return "" }}
+		var members []kmsg.JoinGroupResponseMember
+		for i, name := range []string{"x", "y"} {
+			members = append(members, kmsg.JoinGroupResponseMember{
+				MemberID: name, ProtocolMetadata: leader.JoinGroupMetadata([]string{"a"}, map[string][]int32{"a": {int32(i)}}, 1),
+			})
+		}
+		b, _, err := leader.MemberBalancer(members)
+		if err != nil {
+			t.Fatal(err)
+		}
+		into, err := b.(*kgo.ConsumerBalancer).BalanceOrError(map[string]int32{"a": 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, m := range into.IntoSyncAssignment() {
+			got, err := kgo.ParseConsumerSyncAssignment(m.MemberAssignment)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Contains(got["a"], int32(i)) {
+				t.Errorf("%s: member %s has %v, and had %d", app, m.MemberID, got["a"], i)
+			}
+			if slices.Contains(got["a"], 2) {
+				given[m.MemberID]++
+			}
+		}
+	}
+	if given["x"] < 2 || given["y"] < 2 || given["x"]+given["y"] != 8 {
+		t.Errorf("of eight groups so many give the free task to each member: %v", given)
+	}
+}
+
 // TestBalancerClaims: a member claims what it owns, in place of wishes for what it
 // had; and nothing under another name than the one it was given it under.
 func TestBalancerClaims(t *testing.T) {
