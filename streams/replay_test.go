@@ -163,6 +163,7 @@ func TestRule17ChangelogCutUnderCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.cutChangelog(kept[0])
+	c.produce("in", 170, key17) // ends the fetch that waits
 	c.eventually("the copy is wiped", func() bool { return seen.count("wiped", fmt.Sprint("partition=", kept[0])) == 1 })
 	c.copied(second, 2)
 	for _, p := range kept {
@@ -177,7 +178,6 @@ func TestRule17ChangelogCutUnderCopies(t *testing.T) {
 	if n := seen.count("wiped"); n != 1 {
 		t.Errorf("%d copies wiped, want one", n)
 	}
-	c.produce("in", 170, key17)
 	c.atRest(340)
 	c.copied(second, 2)
 }

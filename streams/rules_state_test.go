@@ -395,10 +395,12 @@ func TestRule17StoreAheadOfItsChangelogIsWiped(t *testing.T) {
 		batch := db.NewBatch()
 		full := func(k []byte) []byte { return append(append([]byte{}, space[:]...), k...) }
 		prefix := string(appendStoreName(nil, "counts"))
+		spoilt := 0
 		err = db.Scan(space, nil, func(k, v []byte) bool {
 			if strings.HasPrefix(string(k), prefix) {
 				n, _ := binary.Uvarint(v)
 				batch.Set(full(k), binary.AppendUvarint(nil, n+1))
+				spoilt++
 			}
 			if string(k) == string(keyChangelog) {
 				at := binary.BigEndian.AppendUint64(nil, binary.BigEndian.Uint64(v)+1000)
@@ -406,7 +408,7 @@ func TestRule17StoreAheadOfItsChangelogIsWiped(t *testing.T) {
 			}
 			return true
 		})
-		if err != nil || batch.Empty() {
+		if err != nil || spoilt == 0 {
 			t.Fatalf("nothing to spoil: %v", err)
 		}
 		if err := batch.Apply(); err != nil {

@@ -128,11 +128,12 @@ func open(dir string, fs vfs.FS, cacheBytes int64) (*DB, error) {
 }
 
 func (db *DB) load() error {
-	id, err := db.value(keyInstance)
+	var id []byte
+	there, err := db.Get(keyInstance, func(v []byte) error { id = bytes.Clone(v); return nil })
 	if err != nil {
-		return fmt.Errorf("state: %w", err)
+		return err
 	}
-	if id == nil {
+	if !there {
 		id = []byte(uuid.NewString())
 		// The identity is on disk at once: a lost one would leave an unfenced twin.
 		if err := errors.Join(db.p.Set(keyInstance, id, pebble.NoSync), db.flush()); err != nil {
@@ -192,17 +193,6 @@ func (db *DB) Space(app, store string, partition int32) (Space, error) {
 	binary.BigEndian.PutUint32(s[:], n)
 	binary.BigEndian.PutUint16(s[4:], uint16(partition))
 	return s, nil
-}
-
-func (db *DB) value(key []byte) ([]byte, error) {
-	v, c, err := db.p.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return append([]byte{}, v...), c.Close()
 }
 
 // Get calls read with the value of a key, which is valid during the call only,
@@ -333,9 +323,6 @@ func (b *Batch) Delete(key []byte) { _ = b.b.Delete(key, nil) }
 
 // Wipe removes everything in a space, before any later write of the batch.
 func (b *Batch) Wipe(s Space) { _ = b.b.DeleteRange(s[:], after(s[:]), nil) }
-
-// Empty tells whether the batch holds nothing.
-func (b *Batch) Empty() bool { return b.b.Empty() }
 
 // Size returns the batch's size in bytes.
 func (b *Batch) Size() int { return b.b.Len() }
