@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/comptoir/comptoir/internal/kclient"
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 // TargetState is what a user asked a connector to be.
@@ -239,10 +240,8 @@ func (l *configLog) end(ctx context.Context) (int64, error) {
 			end, _ := ends.Lookup(l.topic, 0)
 			return end.Offset, err
 		}
-		select {
-		case <-ctx.Done():
+		if !lifecycle.Sleep(ctx, 50*time.Millisecond) {
 			return 0, err
-		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 // protocolName is our own, so that a console consumer started with a
@@ -215,7 +217,7 @@ func (s *session) loop() error {
 			lastCommit = time.Now()
 		}
 		if len(batch) > 0 {
-			sleep(s.ctx, min(gatherShare*took, longestGather))
+			lifecycle.Sleep(s.ctx, min(gatherShare*took, longestGather))
 		}
 	}
 	return s.ctx.Err()

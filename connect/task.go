@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 // task is one member of a connector's consumer group with its sink.
@@ -111,25 +113,13 @@ func (t *task) run() {
 		if wrote {
 			backoff = first
 		}
-		ok := sleep(t.ctx, backoff)
+		ok := lifecycle.Sleep(t.ctx, backoff)
 		failed.Dec()
 		if !ok {
 			return
 		}
 		backoff = min(2*backoff, maxRestartBackoff)
 		t.show(StateRunning, "")
-	}
-}
-
-// sleep waits, and reports false if ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -162,7 +152,7 @@ func (t *task) retry(ctx context.Context, what string, f func() error) error {
 		}
 		t.note(fmt.Sprintf("Waiting since %s to %s; nothing is lost, the task goes on by itself once this is repaired: %v",
 			since.UTC().Format("2006-01-02T15:04:05.000Z"), what, err))
-		if !sleep(ctx, wait) {
+		if !lifecycle.Sleep(ctx, wait) {
 			retrying.Dec()
 			return ctx.Err()
 		}

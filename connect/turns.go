@@ -3,6 +3,8 @@ package connect
 import (
 	"context"
 	"time"
+
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 const (
@@ -42,6 +44,6 @@ func (t *turns) resting() bool {
 
 // rest returns when it is no longer one, or ctx ends.
 func (t *turns) rest(ctx context.Context) {
-	for t.resting() && sleep(ctx, restLook) {
+	for t.resting() && lifecycle.Sleep(ctx, restLook) {
 	}
 }

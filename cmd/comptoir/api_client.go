@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 const (
@@ -175,21 +176,9 @@ func (c *apiClient) repeat(ctx context.Context, try func() error) error {
 		if time.Now().Add(wait).After(deadline) {
 			return p.err
 		}
-		if !pauseFor(ctx, wait) {
+		if !lifecycle.Sleep(ctx, wait) {
 			return ctx.Err()
 		}
-	}
-}
-
-// pauseFor waits, and says whether ctx has not ended meanwhile.
-func pauseFor(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return ctx.Err() == nil
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 const (
@@ -73,10 +75,8 @@ func deleteLeftGroup(ctx context.Context, adm *kadm.Client, group string) error 
 		case !errors.Is(err, kerr.NonEmptyGroup):
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if !lifecycle.Sleep(ctx, leavePause) {
 			return err
-		case <-time.After(leavePause):
 		}
 	}
 }

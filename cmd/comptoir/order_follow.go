@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/comptoir/comptoir/commerce/event"
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 const (
@@ -119,7 +120,7 @@ func (f *follower) run(ctx context.Context) error {
 		case f.over || ctx.Err() != nil, err != nil && !errors.As(err, &lost):
 			return err
 		}
-		if !pauseFor(ctx, streamPause) {
+		if !lifecycle.Sleep(ctx, streamPause) {
 			return ctx.Err()
 		}
 	}

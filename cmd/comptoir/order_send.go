@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/comptoir/comptoir/internal/demo"
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 type sendFlags struct {
@@ -150,7 +151,7 @@ func (c *apiClient) sendAll(ctx context.Context, orders []demo.Order, f sendFlag
 	begin := time.Now()
 sending:
 	for i, o := range orders {
-		if f.rate > 0 && !pauseFor(ctx, time.Until(begin.Add(time.Duration(float64(i)/f.rate*float64(time.Second))))) {
+		if f.rate > 0 && !lifecycle.Sleep(ctx, time.Until(begin.Add(time.Duration(float64(i)/f.rate*float64(time.Second))))) {
 			break
 		}
 		select {

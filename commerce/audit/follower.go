@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 // FollowerMemory is about what a Follower holds in memory unless configured.
@@ -154,10 +156,8 @@ func (f *Follower) run(ctx context.Context) {
 		default:
 			f.failed(err, false)
 		}
-		select {
-		case <-ctx.Done():
+		if !lifecycle.Sleep(ctx, again) {
 			return
-		case <-time.After(again):
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"syscall"
 	"time"
+
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 const (
@@ -64,12 +66,8 @@ func (p *pace) rest(ctx context.Context) error {
 	if p.yield != nil && p.yield() {
 		rest = max(rest, min(restFor(worked, p.share*paceYield), paceLongest))
 	}
-	t := time.NewTimer(rest)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
+	if !lifecycle.Sleep(ctx, rest) {
 		return ctx.Err()
-	case <-t.C:
 	}
 	p.began = time.Now()
 	return nil

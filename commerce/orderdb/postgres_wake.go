@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 const (
@@ -39,7 +41,7 @@ func (d *postgresDB) notify() {
 			d.log.Debug("notify failed", "error", err)
 		}
 		cancel()
-		d.pause(wakePause)
+		lifecycle.Sleep(d.closing, wakePause)
 	}
 }
 
@@ -61,7 +63,7 @@ func (d *postgresDB) listen(cfg *pgx.ConnConfig) {
 			d.log.Warn("cannot listen to other instances: their messages are found a little later", "error", err)
 			away = true
 		}
-		d.pause(listenPause)
+		lifecycle.Sleep(d.closing, listenPause)
 	}
 }
 
@@ -87,14 +89,5 @@ func (d *postgresDB) hear(cfg *pgx.ConnConfig, ready func()) error {
 		if n.Payload != d.name {
 			d.woken.wake()
 		}
-	}
-}
-
-func (d *postgresDB) pause(t time.Duration) {
-	timer := time.NewTimer(t)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-d.closing.Done():
 	}
 }

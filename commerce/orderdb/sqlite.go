@@ -13,6 +13,8 @@ import (
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 // sqliteDB is the database of one process. All writes go through one goroutine
@@ -145,10 +147,8 @@ func migrateSQLite(ctx context.Context, db *sql.DB, shards int) error {
 		if !errors.As(err, &se) || se.Code()&0xff != sqlite3.SQLITE_BUSY || wait > 2*time.Second {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if !lifecycle.Sleep(ctx, wait) {
 			return ctx.Err()
-		case <-time.After(wait):
 		}
 	}
 }

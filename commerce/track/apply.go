@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/comptoir/comptoir/commerce/orderdb"
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 // chunk is a partition's share of a fetch.
@@ -241,7 +242,7 @@ func (s *session) apply(b *batch) error {
 		if s.t.hard.Err() == nil {
 			s.t.health.set(causeDatabase, err)
 		}
-		if !sleep(s.ctx, wait) {
+		if !lifecycle.Sleep(s.ctx, wait) {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/comptoir/comptoir/commerce/orderdb"
 	"github.com/comptoir/comptoir/internal/kclient"
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 // Bounds of one Fetch.
@@ -87,7 +88,7 @@ func (f *Fetcher) Fetch(ctx context.Context, entries []orderdb.Entry) ([]Payload
 		if tries++; tries > fetchTries || errors.Is(err, kgo.ErrClientClosed) {
 			return nil, fmt.Errorf("fetch payloads: %w", last)
 		}
-		if tries > 1 && !sleep(ctx, min(10*time.Millisecond<<tries, time.Second)) {
+		if tries > 1 && !lifecycle.Sleep(ctx, min(10*time.Millisecond<<tries, time.Second)) {
 			return nil, fmt.Errorf("fetch payloads: %w", ctx.Err())
 		}
 	}

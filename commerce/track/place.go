@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/comptoir/comptoir/commerce/orderdb"
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 // placed is where reading a partition goes on.
@@ -141,7 +142,7 @@ func retry(ctx context.Context, f func(context.Context) error) error {
 		if err == nil {
 			return nil
 		}
-		if !sleep(ctx, wait) {
+		if !lifecycle.Sleep(ctx, wait) {
 			return err
 		}
 	}

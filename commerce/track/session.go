@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/comptoir/comptoir/commerce/orderdb"
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 // protocolName is our own, so that a console consumer started with our group is
@@ -362,7 +363,7 @@ func (s *session) poll(f *flight, next *batch, due time.Time, rest *pause, many 
 	wait := time.Minute
 	switch {
 	case (s.full(next) || s.step.done) && f == nil && rest.left() > 0:
-		sleep(s.ctx, min(rest.left(), pauseLook))
+		lifecycle.Sleep(s.ctx, min(rest.left(), pauseLook))
 		return nil
 	case s.step.done:
 		wait = lastFetch
@@ -371,9 +372,9 @@ func (s *session) poll(f *flight, next *batch, due time.Time, rest *pause, many 
 	case next != nil && many:
 		wait = fetchPause
 	case next != nil && f != nil:
-		sleep(s.ctx, fetchPause)
+		lifecycle.Sleep(s.ctx, fetchPause)
 	case next != nil:
-		sleep(s.ctx, min(fetchPause, time.Until(due)))
+		lifecycle.Sleep(s.ctx, min(fetchPause, time.Until(due)))
 		wait = time.Until(due)
 	case f == nil && s.dirty():
 		wait = drainWait

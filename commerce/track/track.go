@@ -22,6 +22,7 @@ import (
 	"github.com/comptoir/comptoir/commerce/event"
 	"github.com/comptoir/comptoir/commerce/orderdb"
 	"github.com/comptoir/comptoir/internal/kclient"
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 // Group is the consumer group in which Trackers share the partitions.
@@ -189,20 +190,8 @@ func (t *Tracker) run() {
 			wait = firstWait
 		}
 		// Two Trackers that fight over a partition must not do so in step.
-		if !sleep(t.soft, wait+rand.N(wait)) {
+		if !lifecycle.Sleep(t.soft, wait+rand.N(wait)) {
 			return
 		}
-	}
-}
-
-// sleep waits, and reports false if ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

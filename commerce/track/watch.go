@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/comptoir/comptoir/commerce/orderdb"
+	"github.com/comptoir/comptoir/internal/lifecycle"
 )
 
 // watch looks at the topics from time to time: whether Kafka answers, how far
@@ -26,7 +27,7 @@ func (s *session) watch() {
 		case <-tick.C:
 		case <-s.poke:
 			// A client in trouble complains every moment.
-			if !sleep(s.ctx, s.t.cfg.checkInterval/10) {
+			if !lifecycle.Sleep(s.ctx, s.t.cfg.checkInterval/10) {
 				return
 			}
 		}
