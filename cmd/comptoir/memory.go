@@ -44,10 +44,11 @@ func smallMemory() {
 }
 
 // limitFor is the limit while so many bytes are alive, and so many are in memory
-// that Go does not know of: room for a fifth as much again as is alive before the
-// next collection. (Measured with a third: 13 % more CPU than without a limit.)
+// that Go does not know of: room for half as much again as is alive before the next
+// collection, though the process then takes more than its budget. (With a fifth,
+// beside a million orders in the history, 242 µs of CPU per order instead of 150.)
 func limitFor(live, outside int64) int64 {
-	return max(min(memoryLimit, memoryBudget-outside), memoryBesides+live+live/5)
+	return max(min(memoryLimit, memoryBudget-outside), memoryBesides+live+live/2)
 }
 
 // resident is how many bytes of the process are in memory; 0 if the system does

@@ -13,10 +13,11 @@ func TestLimitKeepsItsDistance(t *testing.T) {
 	for _, c := range []struct{ live, outside, want int64 }{
 		{0, 0, memoryLimit},
 		{100, 30, memoryLimit},
-		{100, 175, 180 << 20},
-		{150, 175, 220 << 20},
-		{300, 0, 400 << 20},
-		{3000, 300, 3640 << 20},
+		{80, 175, 180 << 20},
+		{100, 175, 190 << 20},
+		{150, 175, 265 << 20},
+		{300, 0, 490 << 20},
+		{3000, 300, 4540 << 20},
 	} {
 		if got := limitFor(c.live<<20, c.outside<<20); got != c.want {
 			t.Errorf("limit for %d MiB alive and %d outside: %d MiB, want %d", c.live, c.outside, got>>20, c.want>>20)

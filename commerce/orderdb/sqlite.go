@@ -67,7 +67,7 @@ func (d *sqliteDB) open(ctx context.Context, shards int) (err error) {
 	// A foreign file must not be changed, not even its journal mode. Caches take
 	// about twice what they are told, since a page with its header needs a slot of
 	// 8 KiB; what they lack is in the system's.
-	if d.write, err = sql.Open("sqlite", dsn("cache_size(-16384)")); err != nil {
+	if d.write, err = sql.Open("sqlite", dsn("cache_size(-8192)")); err != nil {
 		return err
 	}
 	d.write.SetMaxOpenConns(1)
@@ -81,7 +81,7 @@ func (d *sqliteDB) open(ctx context.Context, shards int) (err error) {
 	if d.shards, err = strconv.Atoi(text); err != nil || d.shards < 1 {
 		return fmt.Errorf("its number of shards is %q", text)
 	}
-	if d.read, err = sql.Open("sqlite", dsn("query_only(1)", "cache_size(-4096)")); err != nil {
+	if d.read, err = sql.Open("sqlite", dsn("query_only(1)", "cache_size(-1024)")); err != nil {
 		return err
 	}
 	d.read.SetMaxOpenConns(8)
