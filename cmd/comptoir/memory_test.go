@@ -14,10 +14,9 @@ func TestLimitKeepsItsDistance(t *testing.T) {
 		{0, 0, memoryLimit},
 		{100, 30, memoryLimit},
 		{80, 175, 180 << 20},
-		{100, 175, 190 << 20},
-		{150, 175, 265 << 20},
-		{300, 0, 490 << 20},
-		{3000, 300, 4540 << 20},
+		{150, 175, 240 << 20},
+		{300, 0, 440 << 20},
+		{3000, 300, 4040 << 20},
 	} {
 		if got := limitFor(c.live<<20, c.outside<<20); got != c.want {
 			t.Errorf("limit for %d MiB alive and %d outside: %d MiB, want %d", c.live, c.outside, got>>20, c.want>>20)

@@ -24,9 +24,9 @@ type balancer struct{ kgo.GroupBalancer }
 func (balancer) ProtocolName() string { return protocolName }
 
 const (
-	// batchBytes is how much memory a batch takes that is full, about: some 16,000
+	// batchBytes is how much memory a batch takes that is full, about: some 10,000
 	// orders.
-	batchBytes = 20 << 20
+	batchBytes = 12 << 20
 	// gatherShare is how many times as long as a batch took the next one gathers,
 	// unless it is full before, and longestGather the most of it.
 	gatherShare   = 3
