@@ -52,9 +52,7 @@ const week = 7 * 24 * time.Hour
 // TestIdleTaskStaysYoung: a task that had nothing to do for a week is not wiped
 // when it is opened anew, but only its owner's word is taken for that.
 func TestIdleTaskStaysYoung(t *testing.T) {
-	old := refreshEvery
-	refreshEvery = 20 * time.Millisecond
-	t.Cleanup(func() { refreshEvery = old })
+	setFor(t, &refreshEvery, 20*time.Millisecond)
 	onClusters(t, func(t *testing.T, c *cluster) {
 		c.countingTopics()
 		dir := t.TempDir()

@@ -28,14 +28,15 @@ func (c *cluster) start(topic string, partition int32) int64 {
 	return o.Offset
 }
 
-func setTrimEvery(t *testing.T, d time.Duration) {
-	old := trimEvery
-	trimEvery = d
-	t.Cleanup(func() { trimEvery = old })
+// setFor gives a variable of the package another value until the test ends.
+func setFor[T any](t *testing.T, variable *T, value T) {
+	old := *variable
+	*variable = value
+	t.Cleanup(func() { *variable = old })
 }
 
 func TestRule10RepartitionTopicsAreTrimmed(t *testing.T) {
-	setTrimEvery(t, 20*time.Millisecond)
+	setFor(t, &trimEvery, 20*time.Millisecond)
 	onClusters(t, func(t *testing.T, c *cluster) {
 		c.countingTopics()
 		dir := t.TempDir()
@@ -63,7 +64,7 @@ func TestRule10RepartitionTopicsAreTrimmed(t *testing.T) {
 }
 
 func TestRule10FailureToTrimIsNotFatal(t *testing.T) {
-	setTrimEvery(t, 20*time.Millisecond)
+	setFor(t, &trimEvery, 20*time.Millisecond)
 	c := newCluster(t)
 	c.countingTopics()
 	refused := c.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DeleteRecords}, Err: kerr.PolicyViolation, Count: -1})

@@ -10,7 +10,7 @@ import (
 
 const (
 	// memoryLimit is the most that Go's part of the process takes while less than
-	// some 210 MiB of it are alive.
+	// some 195 MiB of it are alive.
 	memoryLimit = 300 << 20
 	// memoryBudget is what the process takes at most then: Go's part, SQLite's
 	// memory, which Go does not see, and what is in memory of the program's file.

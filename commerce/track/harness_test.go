@@ -69,6 +69,20 @@ func (c *cluster) send(recs ...*kgo.Record) {
 	}
 }
 
+// sendBulky writes records as they are, 64 KiB at a time, so that reading them
+// takes as many fetches as they have bytes.
+func (c *cluster) sendBulky(recs []*kgo.Record) {
+	c.tb.Helper()
+	cl, err := c.kafka.New(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(64<<10))
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.ProduceSync(context.Background(), recs...).FirstErr(); err != nil {
+		c.tb.Fatal(err)
+	}
+}
+
 // transact writes records in one transaction.
 func (c *cluster) transact(id string, commit bool, recs ...*kgo.Record) {
 	c.tb.Helper()

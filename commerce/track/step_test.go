@@ -114,15 +114,7 @@ func TestFullBatchRests(t *testing.T) {
 	for i := range orders {
 		recs = append(recs, record(event.TopicOrders, int32(i%2), fmt.Sprint(i)))
 	}
-	// As many fetches as it has bytes.
-	cl, err := c.kafka.New(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(64<<10))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	if err := cl.ProduceSync(t.Context(), recs...).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
+	c.sendBulky(recs)
 	db := newMemory()
 	var asked atomic.Int32
 	c.start(db, func(cfg *Config) {
@@ -151,15 +143,7 @@ func TestCatalogueInBatches(t *testing.T) {
 		p := event.Product{ID: event.ID(fmt.Sprint(i)), Name: name}
 		recs = append(recs, &kgo.Record{Topic: event.TopicProducts, Partition: int32(i % 2), Timestamp: now, Value: p.AppendJSON(nil)})
 	}
-	// As many fetches as it has bytes.
-	cl, err := c.kafka.New(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(64<<10))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	if err := cl.ProduceSync(t.Context(), recs...).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
+	c.sendBulky(recs)
 	db := newMemory()
 	c.start(db, func(cfg *Config) { cfg.batchBytes = 256 << 10 })
 	eventually(t, "lag 0", c.lag)
