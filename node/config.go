@@ -133,6 +133,7 @@ func Default() Config {
 		Stream: Stream{
 			CommitInterval:    Duration(100 * time.Millisecond),
 			MinCommitInterval: Duration(10 * time.Millisecond),
+			StandbyCopies:     1,
 			BufferBytes:       4 << 20,
 			CacheBytes:        state.DefaultCacheBytes,
 		},

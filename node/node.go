@@ -343,6 +343,7 @@ func (n *Node) startStages(ctx context.Context) error {
 		return err
 	}
 	metrics := streams.NewMetrics(n.registry)
+	chain := &streams.Chain{}
 	for _, s := range n.stages {
 		top, err := s.Topology(cfg)
 		if err != nil {
@@ -354,10 +355,10 @@ func (n *Node) startStages(ctx context.Context) error {
 			BufferBytes:       n.cfg.Stream.BufferBytes,
 			StandbyCopies:     n.cfg.Stream.StandbyCopies,
 			ReplicationFactor: n.replication(),
-			// kfake starts a trimmed partition at 0 again after a restart.
-			Trace:   n.processed(),
-			Load:    &n.load,
-			Metrics: metrics, Logger: n.log,
+			Chain:             chain,
+			Trace:             n.processed(),
+			Load:              &n.load,
+			Metrics:           metrics, Logger: n.log,
 		})
 		if err != nil {
 			return err

@@ -30,6 +30,11 @@ func (w *worker) refresh(ctx context.Context) {
 	if now.Before(w.refreshAt) {
 		return
 	}
+	if w.txn.pending() {
+		// What we are is not what is committed.
+		w.refreshAt = now.Add(w.cfg.CommitInterval)
+		return
+	}
 	w.refreshAt = now.Add(min(refreshEvery, max(w.app.deletions/8, trimEvery)))
 	offsets := maps.Clone(w.committed)
 	maps.DeleteFunc(offsets, func(_ partitionKey, off int64) bool { return off < 0 })

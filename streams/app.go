@@ -49,8 +49,12 @@ type Config struct {
 	farOnly bool
 	// Trace is called for every record with a sampled trace context, once the
 	// transaction that holds it has committed: see Processed. It runs on the
-	// App's goroutine and must return at once. Nil means no tracing, at no cost.
+	// App's goroutine, or on that of another App of its Chain, and must return at
+	// once. Nil means no tracing, at no cost.
 	Trace func(Processed)
+	// Chain joins the Apps of a process that hand over records to each other.
+	// Nil means that everything goes through the topics.
+	Chain *Chain
 	// Load is told when the App has more to do than it can do at once; several
 	// Apps may share one. Nil means nobody is told.
 	Load *Load
@@ -92,6 +96,7 @@ func (c *Config) defaults() error {
 // once or more; Health may be called at any time.
 type App struct {
 	cfg    Config
+	place  int // in cfg.Chain
 	counts map[string]int32
 	tasks  int32
 	// deletions is how long the changelog keeps tombstones: a local state that
@@ -107,6 +112,14 @@ type App struct {
 	health error
 }
 
+// instance is the identity of this member, the same at every start, so that a
+// restart gets its tasks back at once.
+func (a *App) instance() string { return a.cfg.Topology.app + "-" + a.cfg.State.Instance() }
+
+// transactionalID names one of the two producers: unique to this instance, since
+// two that shared one would fence each other.
+func (a *App) transactionalID(turn int) string { return fmt.Sprintf("%s-%d", a.instance(), turn) }
+
 // ErrNotRunning is the health of an App that has not reached its first task yet
 // or is stopped.
 var ErrNotRunning = errors.New("not running")
@@ -116,7 +129,19 @@ func NewApp(cfg Config) (*App, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	return &App{cfg: cfg, health: ErrNotRunning}, nil
+	a := &App{cfg: cfg, health: ErrNotRunning}
+	if cfg.Chain != nil {
+		a.place = cfg.Chain.add(cfg.Topology)
+	}
+	return a, nil
+}
+
+// line returns the topologies whose work a transaction of the App may hold.
+func (a *App) line() []*Topology {
+	if a.cfg.Chain == nil {
+		return []*Topology{a.cfg.Topology}
+	}
+	return a.cfg.Chain.from(a.place)
 }
 
 // Start checks the topics, creates the internal ones, loads the global tables,
@@ -168,7 +193,8 @@ func (a *App) start(ctx context.Context) error {
 
 // Stop commits what is open, leaves the group, so that another instance takes
 // over at once, and returns when all is closed. At the end of ctx it stops
-// waiting for the commit, which is then aborted.
+// waiting for the commit, which is then aborted; for one of another App of its
+// Chain that holds its work it waits on, for two sessions at most.
 func (a *App) Stop(ctx context.Context) error {
 	if a.worker != nil {
 		a.worker.stop()

@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -30,6 +31,7 @@ type cluster struct {
 	adm   *kadm.Client
 	tag   string
 	near  bool // repartition records may be handed over in memory
+	line  bool // what is launched is the line, whatever else is asked for
 }
 
 // onClusters runs a test on the in-process fake and, when COMPTOIR_TEST_KAFKA
@@ -51,12 +53,22 @@ func nearAndFar(t *testing.T, f func(t *testing.T, c *cluster)) {
 	t.Run("far", func(t *testing.T) { f(t, newCluster(t)) })
 }
 
-func hops(near bool) string {
-	if near {
-		return "near"
-	}
-	return "far"
+// nearFarAndLine is nearAndFar, and the line on both clusters.
+func nearFarAndLine(t *testing.T, f func(t *testing.T, c *cluster)) {
+	nearAndFar(t, f)
+	t.Run("line", func(t *testing.T) {
+		onClusters(t, func(t *testing.T, c *cluster) {
+			c.by("line")
+			f(t, c)
+		})
+	})
 }
+
+// hops are how records come to the tasks that count them: handed over in memory,
+// by a repartition topic, or by a public topic between two Apps of a Chain.
+var hops = []string{"near", "far", "line"}
+
+func (c *cluster) by(hop string) { c.near, c.line = hop != "far", hop == "line" }
 
 func realCluster(tb testing.TB) *cluster {
 	tb.Helper()
@@ -180,17 +192,21 @@ var testLog = func() *slog.Logger {
 
 type runningApp struct {
 	*App
-	db   *state.DB
-	dir  string
-	once sync.Once
+	rest   []*App // of its line
+	handed func() float64
+	db     *state.DB
+	dir    string
+	once   sync.Once
 }
 
 func (r *runningApp) halt(tb testing.TB) {
 	r.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		if err := r.Stop(ctx); err != nil {
-			tb.Error(err)
+		for _, a := range r.all() {
+			if err := a.Stop(ctx); err != nil {
+				tb.Error(err)
+			}
 		}
 		if err := r.db.Close(); err != nil {
 			tb.Error(err)
@@ -211,35 +227,78 @@ func (r *runningApp) begin(tb testing.TB) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	if err := r.Start(ctx); err != nil {
+	if err := r.startAll(ctx); err != nil {
 		tb.Fatal(err)
 	}
 }
 
+// startAll starts the Apps of a line at once.
+func (r *runningApp) startAll(ctx context.Context) error {
+	errs := make(chan error)
+	for _, a := range r.all() {
+		go func() { errs <- a.Start(ctx) }()
+	}
+	var err error
+	for range r.all() {
+		err = errors.Join(err, <-errs)
+	}
+	return err
+}
+
+func (r *runningApp) all() []*App { return append([]*App{r.App}, r.rest...) }
+
 // prepare makes an App without starting it.
 func (c *cluster) prepare(dir string, build func(*Builder), opts ...func(*Config)) *runningApp {
 	c.tb.Helper()
-	b := NewBuilder(c.n("app"))
-	build(b)
-	top, err := b.Build()
-	if err != nil {
-		c.tb.Fatal(err)
+	if c.line {
+		return c.prepareLine(dir, []lineApp{{"app", build}, {"next", c.countingNext}}, opts...)
 	}
+	return c.prepareLine(dir, []lineApp{{"app", build}}, opts...)
+}
+
+// lineApp is an App of a Chain.
+type lineApp struct {
+	name  string
+	build func(*Builder)
+}
+
+// prepareLine makes Apps that hand over to each other, without starting them.
+func (c *cluster) prepareLine(dir string, apps []lineApp, opts ...func(*Config)) *runningApp {
+	c.tb.Helper()
 	db, err := state.Open(dir)
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	// With copies, so that every fault meets them as well.
-	cfg := Config{Topology: top, Kafka: c.kafka, State: db, Logger: testLog, farOnly: !c.near, StandbyCopies: 1}
-	cfg.Kafka.Logger = nil
-	for _, o := range opts {
-		o(&cfg)
+	count, value := metered()
+	r := &runningApp{db: db, dir: dir, handed: func() float64 { return value("comptoir_stage_handed_over_records_total", "") }}
+	chain := &Chain{}
+	for _, a := range apps {
+		b := NewBuilder(c.n(a.name))
+		a.build(b)
+		top, err := b.Build()
+		if err != nil {
+			c.tb.Fatal(err)
+		}
+		// With copies, so that every fault meets them as well.
+		cfg := Config{Topology: top, Kafka: c.kafka, State: db, Logger: testLog, farOnly: !c.near, StandbyCopies: 1}
+		cfg.Kafka.Logger = nil
+		if len(apps) > 1 {
+			cfg.Chain = chain
+			count(&cfg)
+		}
+		for _, o := range opts {
+			o(&cfg)
+		}
+		app, err := NewApp(cfg)
+		if err != nil {
+			c.tb.Fatal(err)
+		}
+		if r.App == nil {
+			r.App = app
+		} else {
+			r.rest = append(r.rest, app)
+		}
 	}
-	app, err := NewApp(cfg)
-	if err != nil {
-		c.tb.Fatal(err)
-	}
-	r := &runningApp{App: app, db: db, dir: dir}
 	c.tb.Cleanup(func() { r.halt(c.tb) })
 	return r
 }
@@ -252,15 +311,57 @@ var numberSerde = Serde[uint64]{
 // counting counts each key of "in" after a repartition, and writes the counts to
 // "out": any record handled twice, or not, shows there.
 func (c *cluster) counting(b *Builder) {
+	if c.line {
+		c.countingFirst(b)
+		return
+	}
 	moved, again := Repartition(b, "moved", Text, Text, PartitionsOf(c.n("in")))
 	out := To(b, Topic[string, uint64]{Name: c.n("out"), Key: Text, Value: numberSerde})
 	store := NewKeyValue(b, "counts", Text, numberSerde)
-	From(b, Topic[string, string]{Name: c.n("in"), Key: Text, Value: Text}).To(moved)
+	From(b, c.text("in")).To(moved)
 	again.Process("count", func(c *Context, r Record[string, string]) {
 		n, _ := store.Get(c, r.Key)
 		store.Put(c, r.Key, n+1)
 		out.Send(c, Record[string, uint64]{Key: r.Key, Value: n + 1})
 	}, store, out)
+}
+
+// countingFirst and countingNext do what counting does, in two Apps that meet at
+// a public topic.
+func (c *cluster) countingFirst(b *Builder) {
+	mid := To(b, c.text("mid"))
+	seen := NewKeyValue(b, "seen", Text, numberSerde)
+	From(b, c.text("in")).Process("pass", func(c *Context, r Record[string, string]) {
+		n, _ := seen.Get(c, r.Key)
+		seen.Put(c, r.Key, n+1)
+		mid.Send(c, r)
+	}, seen, mid)
+}
+
+func (c *cluster) countingNext(b *Builder) {
+	out := To(b, Topic[string, uint64]{Name: c.n("out"), Key: Text, Value: numberSerde})
+	store := NewKeyValue(b, "counts", Text, numberSerde)
+	From(b, c.text("mid")).Process("count", func(c *Context, r Record[string, string]) {
+		n, _ := store.Get(c, r.Key)
+		store.Put(c, r.Key, n+1)
+		out.Send(c, Record[string, uint64]{Key: r.Key, Value: n + 1})
+	}, store, out)
+}
+
+func (c *cluster) text(name string) Topic[string, string] {
+	return Topic[string, string]{Name: c.n(name), Key: Text, Value: Text}
+}
+
+// countingLag is the lag of the counting topology, or of the line.
+func (c *cluster) countingLag() int64 {
+	if !c.line {
+		return c.lag("app", "in", "app-moved-repartition")
+	}
+	app, next := c.lag("app", "in"), c.lag("next", "mid")
+	if app < 0 || next < 0 {
+		return -1
+	}
+	return app + next
 }
 
 // verifyCounts fails unless every key's counts are 1, 2, … each once, in order.
@@ -283,11 +384,10 @@ func (c *cluster) verifyCounts(total int) {
 	}
 }
 
-func TestAppCountsExactlyOnceOverRestarts(t *testing.T) { nearAndFar(t, countOverRestarts) }
+func TestAppCountsExactlyOnceOverRestarts(t *testing.T) { nearFarAndLine(t, countOverRestarts) }
 
 func countOverRestarts(t *testing.T, c *cluster) {
-	c.topic("in", 3)
-	c.topic("out", 3)
+	c.countingTopics()
 	dir := t.TempDir()
 	key := func(i int) string { return fmt.Sprintf("k%d", i%17) }
 	total := 0
@@ -303,6 +403,6 @@ func countOverRestarts(t *testing.T, c *cluster) {
 	c.produce("in", 1000, key)
 	total += 1000
 	c.verifyCounts(total)
-	c.eventually("lag 0, markers included", func() bool { return c.lag("app", "in", "app-moved-repartition") == 0 })
+	c.eventually("lag 0, markers included", func() bool { return c.countingLag() == 0 })
 	app.halt(t)
 }

@@ -34,7 +34,14 @@ type handed struct {
 // send is what a task's outputs do with a record.
 func (w *worker) send(out *output, partition int32, key, value []byte, headers []Header, at time.Time) {
 	if out.internal == nil {
-		w.produce(out.topic, partition, key, value, headers, at, w.onProduced)
+		if readers := w.readers[out.topic]; partition < 0 && len(readers) > 0 {
+			partition = w.pick(key, readers[0].app.counts[out.topic])
+		}
+		rec := w.produce(out.topic, partition, key, value, headers, at, w.onProduced)
+		if w.cfg.Chain != nil {
+			c := w.carrier()
+			c.txn.relayed = append(c.txn.relayed, relayed{w, out.topic, partition, key, value, headers, at.Truncate(time.Millisecond), rec})
+		}
 		return
 	}
 	if partition < 0 && key != nil {
@@ -147,21 +154,23 @@ const handChunk = 64 << 10
 
 // hand queues a record, whose key and value it copies.
 func (x *txn) hand(h handed) {
-	// Never nil, since an empty value is not a missing one.
-	if n := len(h.key) + len(h.value); x.chunk == nil || cap(x.chunk)-len(x.chunk) < n {
-		x.chunk = make([]byte, 0, max(handChunk, n))
-	}
-	keep := func(b []byte) []byte {
-		if b == nil {
-			return nil
-		}
-		start := len(x.chunk)
-		x.chunk = append(x.chunk, b...)
-		return x.chunk[start:len(x.chunk):len(x.chunk)]
-	}
-	h.key, h.value = keep(h.key), keep(h.value)
+	h.key, h.value = x.keep(h.key), x.keep(h.value)
 	x.bytes += len(h.key) + len(h.value) + 64
 	x.handed = append(x.handed, h)
+}
+
+// keep copies what a task is handed over.
+func (x *txn) keep(b []byte) []byte {
+	if b == nil {
+		return nil
+	}
+	// Never nil, since an empty value is not a missing one.
+	if x.chunk == nil || cap(x.chunk)-len(x.chunk) < len(b) {
+		x.chunk = make([]byte, 0, max(handChunk, len(b)))
+	}
+	start := len(x.chunk)
+	x.chunk = append(x.chunk, b...)
+	return x.chunk[start:len(x.chunk):len(x.chunk)]
 }
 
 // next takes the oldest record that is handed over.

@@ -352,7 +352,7 @@ func TestWhatWasSentIsNotOvertaken(t *testing.T) {
 	check("sent, its offset not known", false)
 	w.txn.sent(k, 5)
 	check("sent, not committed", false)
-	w.settle(nil, nil)
+	w.settle(nil)
 	check("committed, not handled", false)
 	w.tasks[1].positions[out.source.index] = 4
 	check("one before it handled", false)

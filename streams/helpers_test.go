@@ -240,7 +240,7 @@ func (c *cluster) all(topic string) []*kgo.Record {
 func (c *cluster) atRest(n int) {
 	c.tb.Helper()
 	c.read("out", n)
-	c.eventually("lag 0, markers included", func() bool { return c.lag("app", "in", "app-moved-repartition") == 0 })
+	c.eventually("lag 0, markers included", func() bool { return c.countingLag() == 0 })
 	if got := len(c.all("out")); got != n {
 		c.tb.Fatalf("%d committed outputs, want %d", got, n)
 	}
@@ -263,9 +263,13 @@ func (c *cluster) echo(b *Builder) {
 // nor leaves the group. Only then is its state directory free for another.
 func (r *runningApp) kill() {
 	r.once.Do(func() {
-		r.cancel()
-		<-r.done
-		r.cancel = nil
+		for _, a := range r.all() {
+			a.cancel()
+		}
+		for _, a := range r.all() {
+			<-a.done
+			a.cancel = nil
+		}
 		_ = r.db.Close()
 	})
 }

@@ -19,6 +19,7 @@ type Metrics struct {
 	copies        *prometheus.GaugeVec
 	copyLag       *prometheus.GaugeVec
 	copied        *prometheus.CounterVec
+	handedOver    *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics.
@@ -54,9 +55,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		copyLag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "comptoir_stage_standby_lag_records", Help: "Changelog offsets that the copies of other instances' state are behind; as of some seconds ago.",
 		}, []string{"stage"}),
-		copied: counter("comptoir_stage_standby_records_total", "Changelog records read to keep copies of other instances' state.", "stage"),
+		copied:     counter("comptoir_stage_standby_records_total", "Changelog records read to keep copies of other instances' state.", "stage"),
+		handedOver: counter("comptoir_stage_handed_over_records_total", "Records of public topics that a stage was given in memory by the one that wrote them, in its transaction.", "stage"),
 	}
-	reg.MustRegister(m.records, m.decodeErrors, m.commits, m.commitTime, m.tasks, m.opening, m.restored, m.restoredBytes, m.restoring, m.rebalances, m.foreign, m.vanished, m.copies, m.copyLag, m.copied)
+	reg.MustRegister(m.records, m.decodeErrors, m.commits, m.commitTime, m.tasks, m.opening, m.restored, m.restoredBytes, m.restoring, m.rebalances, m.foreign, m.vanished, m.copies, m.copyLag, m.copied, m.handedOver)
 	return m
 }
 
@@ -82,4 +84,5 @@ func (m *Metrics) init(app string) {
 	m.copies.WithLabelValues(app)
 	m.copyLag.WithLabelValues(app)
 	m.copied.WithLabelValues(app)
+	m.handedOver.WithLabelValues(app)
 }

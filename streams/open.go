@@ -32,6 +32,7 @@ type opening struct {
 	start map[partitionKey]int64
 	held  map[partitionKey]int64
 	ends  map[partitionKey]int64 // of the inputs' partitions, ours or not
+	wrote map[partitionKey]int64 // ends of what others of the chain read of us
 }
 
 // openMissing starts to open the tasks that are ours and not at work, unless it
@@ -47,7 +48,7 @@ func (w *worker) openMissing(ctx context.Context) {
 		}
 	}
 	copied := w.keepCopies(ctx)
-	if len(wanted) == 0 {
+	if len(wanted) == 0 && !w.owes { // else it is for the producers
 		if w.obstacle == nil {
 			w.atWork()
 		}
@@ -131,10 +132,17 @@ func (w *worker) takeOpened(o *opening) error {
 		return fmt.Errorf("open tasks: %w", o.err)
 	}
 	if o.producers {
-		w.prod = o.prod
+		w.prod, w.owes = o.prod, false
 	}
 	for k, end := range o.ends {
 		w.behind[k] = max(w.behind[k], end)
+		w.lieTo(k, end)
+	}
+	readers := w.readersNow()
+	for k, end := range o.wrote {
+		for _, r := range readers[k.topic] {
+			r.lieTo(k, end)
+		}
 	}
 	if !w.top.ordered && !w.cfg.farOnly {
 		w.catchBy = time.Now().Add(catchUpFor)
@@ -161,7 +169,7 @@ func (w *worker) takeOpened(o *opening) error {
 			} else {
 				w.committed[k] = -1
 			}
-			if w.committed[k] != at {
+			if w.committed[k] != at || t.ahead[i].fresh {
 				// The group is told where we are, records or not.
 				w.begin(t)
 				w.txn.moved = true
@@ -187,14 +195,20 @@ func (w *worker) open(ctx context.Context, o *opening) error {
 		// First, since this settles what our last transaction left open.
 		o.watch.at("settling what our last transactions left")
 		var err error
-		if o.prod, err = openProducers(ctx, w.cfg, w.instance(), w.fetch); err != nil {
+		if o.prod, err = openProducers(ctx, w.cfg, w.app.hanging, w.app.transactionalID, w.fetch); err != nil {
 			return err
 		}
+	}
+	if len(o.wanted) == 0 {
+		return nil
 	}
 	o.watch.at("looking at the topics")
 	adm := kadm.NewClient(w.fetch)
 	ids, starts, ends, err := w.describeInputs(ctx, adm)
 	if err != nil {
+		return err
+	}
+	if o.wrote, err = w.chainEnds(ctx, adm); err != nil {
 		return err
 	}
 	// The group's offsets before the changelog's end: a transaction that is in
@@ -235,13 +249,21 @@ func (w *worker) open(ctx context.Context, o *opening) error {
 			stored := t.positions[i]
 			if t.topicIDs[i] != ids[s.topic] && t.topicIDs[i] != [16]byte{} {
 				w.log.Warn("topic was re-created: reading it from its start", "topic", s.topic, "partition", p)
-				stored = -1
+				stored, t.ahead[i] = -1, ahead{}
 			}
 			t.topicIDs[i] = ids[s.topic]
 			h, ours := held[k], false
 			if h.at >= 0 {
-				ours = h.metadata == mark(ids[s.topic]) || h.metadata == resetMark
+				var beyond map[int64]int16
+				beyond, ours = parseMark(h.metadata, ids[s.topic])
 				o.held[k] = h.at
+				if h.metadata == resetMark {
+					ours, t.touched = true, t.touched || len(t.ahead[i].epochs) > 0
+					t.ahead[i] = ahead{}
+				}
+				// Either may know what the other does not, and what has once
+				// been handled beyond a position stays so.
+				t.ahead[i].join(beyond)
 			}
 			at := h.at
 			if ours && h.metadata != resetMark && stored > at {
@@ -268,6 +290,8 @@ func (w *worker) open(ctx context.Context, o *opening) error {
 				}
 				at = min(max(at, start), end)
 			}
+			t.ahead[i].until = ends[k]
+			t.ahead[i].pass(at)
 			if at != stored && w.top.stateful() {
 				t.touched = true // the store is told with the next commit
 			}

@@ -15,6 +15,7 @@ type pace struct {
 	credit time.Duration
 	at     time.Time
 	waited time.Duration // for the end of the commit under way, as Kafka's answer
+	last   time.Duration // what the last commit took
 }
 
 const (
@@ -24,7 +25,14 @@ const (
 	// paceBurst is the most that can be saved: some ten small transactions on a
 	// cluster, enough for the hops of an order through one stage.
 	paceBurst = 20 * time.Millisecond
+	// lingerShare and lingerMost bound what is waited for one more fetch.
+	lingerShare = 8
+	lingerMost  = 3 * time.Millisecond
 )
+
+// linger is how long a commit may wait for what came while the one before was
+// under way: little beside what it would wait for its own.
+func (p *pace) linger() time.Duration { return min(p.last/lingerShare, lingerMost) }
 
 func (p *pace) earn(now time.Time) {
 	if p.at.IsZero() {
@@ -35,11 +43,13 @@ func (p *pace) earn(now time.Time) {
 	p.at = now
 }
 
-// spent tells of a transaction from its commit's start to its end.
-func (p *pace) spent(start, end time.Time) {
+// spent tells of a transaction from its commit's start to its end, and how many
+// workers' it was: each has an allowance.
+func (p *pace) spent(start, end time.Time, workers int) {
+	p.last = end.Sub(start)
 	p.earn(end)
 	// Debts do not pile up: one slow commit is no reason to be slow after it.
-	p.credit = max(p.credit-(end.Sub(start)-p.waited), -paceBurst)
+	p.credit = max(p.credit-(end.Sub(start)-p.waited)/time.Duration(workers), -paceBurst)
 }
 
 // wait returns how long the next commit is to wait, at most limit.

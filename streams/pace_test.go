@@ -12,12 +12,13 @@ func TestPace(t *testing.T) {
 	const limit = time.Second
 	var p pace
 	now := time.Unix(1, 0)
-	commit := func(took, waited time.Duration) {
+	shared := func(workers int, took, waited time.Duration) {
 		start := now
 		now = now.Add(took)
 		p.waited = waited
-		p.spent(start, now)
+		p.spent(start, now, workers)
 	}
+	commit := func(took, waited time.Duration) { shared(1, took, waited) }
 	wait := func(when string, want time.Duration) {
 		t.Helper()
 		if got := p.wait(now, limit); got != want {
@@ -46,4 +47,16 @@ func TestPace(t *testing.T) {
 	wait("what was saved is bounded", 0)
 	commit(time.Millisecond, 0)
 	wait("and used", 3*time.Millisecond)
+	now = now.Add(time.Minute)
+	shared(4, 4*paceBurst, 0)
+	wait("one of four workers, of whom each has an allowance", 0)
+	shared(4, 4*time.Millisecond, 0)
+	wait("and one more", 0) // a millisecond each, which it took four to earn
+	commit(8*time.Millisecond, 0)
+	if got := p.linger(); got != time.Millisecond {
+		t.Errorf("lingers for %v after a commit of 8 ms", got)
+	}
+	if commit(time.Second, 0); p.linger() != lingerMost {
+		t.Errorf("lingers for %v after a commit of a second", p.linger())
+	}
 }

@@ -17,7 +17,7 @@ func (c *cluster) starting(app *runningApp) (atWork func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	go func() {
 		defer cancel()
-		started <- app.Start(ctx)
+		started <- app.startAll(ctx)
 	}()
 	return func() {
 		c.tb.Helper()
@@ -49,15 +49,15 @@ func TestRebalanceInEachPhase(t *testing.T) {
 		{"state is restored", kmsg.Fetch, heldUp, false},
 	}
 	for _, phase := range phases {
-		for _, near := range []bool{true, false} {
-			t.Run(phase.name+"/"+hops(near), func(t *testing.T) {
+		for _, hop := range hops {
+			t.Run(phase.name+"/"+hop, func(t *testing.T) {
 				t.Parallel()
 				var opts []kfake.Opt
 				run := func(t *testing.T, c *cluster) {
-					c.near = near
+					c.by(hop)
 					c.rebalanceWhile(phase.key, phase.fate)
 				}
-				if phase.old || !near {
+				if phase.old || hop == "far" {
 					if phase.old {
 						opts = append(opts, kfake.MaxVersions(kversion.V3_6_0()))
 					}
@@ -148,7 +148,7 @@ func (c *cluster) rebalanceWhile(key kmsg.Key, f fate) {
 		started()
 	}
 	c.eventually("both share the work", func() bool {
-		a, b := value("comptoir_stage_tasks", ""), other("comptoir_stage_tasks", "")
+		a, b := value("comptoir_stage_tasks", c.n("app")), other("comptoir_stage_tasks", c.n("app"))
 		return a > 0 && b > 0 && a+b == 3
 	})
 	produce()
@@ -160,14 +160,14 @@ func (c *cluster) rebalanceWhile(key kmsg.Key, f fate) {
 // count.
 func TestLateBeyondTheSession(t *testing.T) {
 	for _, key := range []kmsg.Key{kmsg.Produce, kmsg.TxnOffsetCommit, kmsg.EndTxn} {
-		for _, near := range []bool{true, false} {
-			t.Run(key.Name()+"/"+hops(near), func(t *testing.T) {
+		for _, hop := range hops {
+			t.Run(key.Name()+"/"+hop, func(t *testing.T) {
 				t.Parallel()
 				onClusters(t, func(t *testing.T, c *cluster) {
-					if c.fake == nil && (!near || key != kmsg.EndTxn) {
+					if c.fake == nil && (hop == "far" || key != kmsg.EndTxn) {
 						return // its sessions are long: one of them is enough
 					}
-					c.near = near
+					c.by(hop)
 					c.lateBeyondTheSession(key)
 				})
 			})
@@ -187,7 +187,7 @@ func (c *cluster) lateBeyondTheSession(key kmsg.Key) {
 	silent := net.strikeAll(kmsg.Heartbeat, heldUp)
 	count, value := metered()
 	c.launch(c.tb.TempDir(), c.counting, count, c.shortSession)
-	c.eventually("the other has all tasks", func() bool { return value("comptoir_stage_tasks", "") == 3 })
+	c.eventually("the other has all tasks", func() bool { return value("comptoir_stage_tasks", c.n("app")) == 3 })
 	c.produce("in", 60, key17)
 	c.read("out", 180)
 	net.lift(held)

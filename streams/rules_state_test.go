@@ -184,7 +184,7 @@ func TestRule14ForeignOffsets(t *testing.T) {
 	}{
 		{"ahead", func(c *cluster) { c.commitAs("in", 0, c.end("in", 0), "") }},
 		{"behind", func(c *cluster) { c.commitAs("in", 0, 1, "some metadata") }},
-		{"of another topic of this name", func(c *cluster) { c.commitAs("in", 0, 1, mark([16]byte{1})) }},
+		{"of another topic of this name", func(c *cluster) { c.commitAs("in", 0, 1, mark([16]byte{1}, nil)) }},
 		{"missing", func(c *cluster) {
 			if _, err := c.adm.DeleteGroup(context.Background(), c.n("app")); err != nil {
 				c.tb.Fatal(err)
@@ -521,7 +521,7 @@ func TestPendingOffsetsThatNeverSettle(t *testing.T) {
 		t.Fatal(err)
 	}
 	for p := range int32(3) {
-		c.commitAs("in", p, 0, mark(details[c.n("in")].ID))
+		c.commitAs("in", p, 0, mark(details[c.n("in")].ID, nil))
 	}
 	pending := c.fake.Fault(kfake.Fault{
 		Keys: []kmsg.Key{kmsg.OffsetFetch}, Topic: c.n("in"), Err: kerr.UnstableOffsetCommit, Count: -1,

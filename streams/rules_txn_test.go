@@ -378,7 +378,7 @@ func TestRule22TransactionsArePaced(t *testing.T) {
 				for !next.After(now) {
 					next = next.Add(tt.every) // all that has come goes along
 				}
-				p.spent(now, now.Add(tt.cost))
+				p.spent(now, now.Add(tt.cost), 1)
 				now = now.Add(tt.cost)
 				transactions++
 			}

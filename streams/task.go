@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"maps"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/comptoir/comptoir/streams/state"
@@ -39,6 +42,7 @@ type task struct {
 	// positions is where each source goes on: the offset after the last record
 	// handled, -1 where nothing is known. Indexed like top.sources.
 	positions []int64
+	ahead     []ahead    // of the positions; see chain.go
 	topicIDs  [][16]byte // of the sources, zero if unknown
 	changelog int64      // the changelog's offset that the local state is up to
 	changeAt  time.Time  // what its age counts from; see age.go
@@ -56,7 +60,7 @@ func newTask(top *Topology, partition int32, db *state.DB, globals []*globalStat
 		arena: make([]byte, 0, 4096), tally: map[string]int{}, now: now,
 		clocks: make([]time.Time, len(top.clocks)),
 		due:    make([]time.Time, len(top.puncts)), sweepAt: now.Add(sweepEvery),
-		positions: make([]int64, len(top.sources)), topicIDs: make([][16]byte, len(top.sources)),
+		positions: make([]int64, len(top.sources)), ahead: make([]ahead, len(top.sources)), topicIDs: make([][16]byte, len(top.sources)),
 	}
 	t.ctx.t = t
 	var err error
@@ -109,10 +113,18 @@ func (t *task) process(s *source, offset int64, at time.Time, key, value []byte,
 	t.taken += len(key) + len(value)
 	err := s.handle(c, key, value)
 	c.topic, c.offset, c.raw, c.time, c.headers, c.rawKey = "", -1, time.Time{}, time.Time{}, nil, nil
-	if off := offset + 1; offset >= 0 && off > t.positions[s.index] {
-		t.positions[s.index] = off
+	if offset >= 0 {
+		t.advancedTo(s.index, offset+1)
 	}
 	return err
+}
+
+// advancedTo notes where a source goes on.
+func (t *task) advancedTo(source int, position int64) {
+	if position > t.positions[source] {
+		t.positions[source] = position
+		t.ahead[source].pass(position)
+	}
 }
 
 // punctuate runs what is due and returns when the next wall-clock work is.
@@ -213,21 +225,41 @@ func (t *task) settle() {
 	}
 	t.arena = t.arena[:0]
 	t.touched, t.taken = false, 0
+	for i := range t.ahead {
+		t.ahead[i].fresh = false
+	}
 	clear(t.tally)
 	t.reads.Close()
 }
 
 // appendMeta encodes positions and stream times: a version byte; the number of
 // sources, and for each its topic, topic id and offset; the number of clocks,
-// and for each its name and milliseconds.
+// and for each its name and milliseconds. Version 2 has behind each offset what was
+// handled beyond it (see chain.go): the number of producers, and for each its id
+// and epoch. It is written only where there is such.
 func (t *task) appendMeta(b []byte) []byte {
-	b = append(b, 1)
+	version := byte(1)
+	for i := range t.ahead {
+		if len(t.ahead[i].epochs) > 0 {
+			version = 2
+		}
+	}
+	b = append(b, version)
 	b = binary.AppendUvarint(b, uint64(len(t.top.sources)))
 	for i, s := range t.top.sources {
 		b = binary.AppendUvarint(b, uint64(len(s.topic)))
 		b = append(b, s.topic...)
 		b = append(b, t.topicIDs[i][:]...)
 		b = binary.AppendVarint(b, t.positions[i])
+		if version < 2 {
+			continue
+		}
+		epochs := t.ahead[i].epochs
+		b = binary.AppendUvarint(b, uint64(len(epochs)))
+		for _, producer := range slices.Sorted(maps.Keys(epochs)) {
+			b = binary.AppendVarint(b, producer)
+			b = binary.AppendVarint(b, int64(epochs[producer]))
+		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(t.clocks)))
 	for i, name := range t.top.clocks {
@@ -244,11 +276,12 @@ func (t *task) appendMeta(b []byte) []byte {
 
 // parseMeta reads what appendMeta wrote, for whatever sources and clocks the
 // topology had then.
-func parseMeta(data []byte, position func(topic string, id [16]byte, offset int64), clock func(name string, at time.Time)) error {
+func parseMeta(data []byte, position func(topic string, id [16]byte, offset int64, beyond map[int64]int16), clock func(name string, at time.Time)) error {
 	bad := fmt.Errorf("damaged positions record (%d bytes)", len(data))
-	if len(data) == 0 || data[0] != 1 {
+	if len(data) == 0 || data[0] != 1 && data[0] != 2 {
 		return bad
 	}
+	version := data[0]
 	data = data[1:]
 	uvarint := func() (uint64, bool) {
 		v, n := binary.Uvarint(data)
@@ -288,7 +321,25 @@ func parseMeta(data []byte, position func(topic string, id [16]byte, offset int6
 		if !ok2 {
 			return bad
 		}
-		position(topic, id, off)
+		var beyond map[int64]int16
+		if version > 1 {
+			producers, ok := uvarint()
+			for ; ok && producers > 0; producers-- {
+				producer, ok1 := varint()
+				epoch, ok2 := varint()
+				if !ok1 || !ok2 || epoch < 0 || epoch > math.MaxInt16 {
+					return bad
+				}
+				if beyond == nil {
+					beyond = map[int64]int16{}
+				}
+				beyond[producer] = int16(epoch)
+			}
+			if !ok {
+				return bad
+			}
+		}
+		position(topic, id, off, beyond)
 	}
 	if !ok {
 		return bad
@@ -331,9 +382,10 @@ func (t *task) load() error {
 		return err
 	}
 	_, err = t.db.Get(local(keyMeta), func(v []byte) error {
-		return parseMeta(v, func(topic string, id [16]byte, offset int64) {
+		return parseMeta(v, func(topic string, id [16]byte, offset int64, beyond map[int64]int16) {
 			if s := t.top.source(topic); s != nil {
 				t.positions[s.index], t.topicIDs[s.index] = offset, id
+				t.ahead[s.index] = ahead{epochs: beyond}
 			}
 		}, func(name string, at time.Time) {
 			for i, c := range t.top.clocks {

@@ -47,12 +47,15 @@ func sampled(headers []Header) bool {
 	return false
 }
 
-// trace notes a record of the transaction in hand.
-func (w *worker) trace(r *kgo.Record, began time.Time) {
-	w.txn.traced = append(w.txn.traced, Processed{
-		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Group: w.top.app, Headers: r.Headers, Start: began,
-	})
+// traced is a record to tell of, and the one that has its offset once the
+// transaction is committed.
+type traced struct {
+	Processed
+	rec *kgo.Record
 }
+
+// trace notes a record of the transaction in hand.
+func (x *txn) trace(p Processed, rec *kgo.Record) { x.traced = append(x.traced, traced{p, rec}) }
 
 // tellTraced tells of the records of the transaction that has committed.
 func (w *worker) tellTraced() {
@@ -61,8 +64,8 @@ func (w *worker) tellTraced() {
 	}
 	end := time.Now()
 	for _, p := range w.txn.traced {
-		p.End = end
-		w.cfg.Trace(p)
+		p.Offset, p.End = p.rec.Offset, end
+		w.cfg.Trace(p.Processed)
 	}
 }
 

@@ -2,11 +2,11 @@ package streams
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/comptoir/comptoir/internal/kclient"
+	"github.com/comptoir/comptoir/streams/state"
 )
 
 // Two producers, each with a transactional id of its own, take turns: after the
@@ -39,14 +40,27 @@ func (p *producers) current() *kgo.Client { return p.cl[p.turn] }
 func (p *producers) open() bool           { return p.cl[0] != nil }
 
 func (p *producers) close() {
+	p.abandon()
 	for i, cl := range p.cl {
 		if cl != nil {
-			cl.UnsafeAbortBufferedRecords()
 			cl.Close()
 		}
 		p.cl[i] = nil
 	}
 	p.turn = 0
+}
+
+// abandon gives up the records that have not reached Kafka, and waits for their
+// promises, a second at most: one that comes later fails the next transaction.
+func (p *producers) abandon() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for _, cl := range p.cl {
+		if cl != nil {
+			cl.UnsafeAbortBufferedRecords()
+			_ = cl.Flush(ctx)
+		}
+	}
 }
 
 // transactionTimeout is how long Kafka keeps a transaction open that nobody ends. A
@@ -56,8 +70,8 @@ var transactionTimeout = func(cfg Config) time.Duration { return cfg.SessionTime
 // openProducers makes both, taking over their ids: whatever a predecessor left
 // open is aborted, or was committed, when it returns, in the topics too. probe
 // asks the questions: a client that has been at work for a while knows which
-// brokers are there.
-func openProducers(ctx context.Context, cfg Config, name string, probe *kgo.Client) (p producers, err error) {
+// brokers are there. hanging says what an id writes to, named what the ids are.
+func openProducers(ctx context.Context, cfg Config, hanging func(id string) kclient.Hanging, named func(turn int) string, probe *kgo.Client) (p producers, err error) {
 	version, err := kclient.TransactionVersion(ctx, probe)
 	if err != nil {
 		return p, err
@@ -83,14 +97,14 @@ func openProducers(ctx context.Context, cfg Config, name string, probe *kgo.Clie
 	var wg sync.WaitGroup
 	var errs [2]error
 	for i := range p.cl {
-		id := fmt.Sprintf("%s-%d", name, i)
+		id := named(i)
 		p.cl[i], err = cfg.Kafka.New(append(opts[:len(opts):len(opts)], kgo.TransactionalID(id))...)
 		if err != nil {
 			p.close()
 			return p, err
 		}
 		wg.Go(func() {
-			if errs[i] = kclient.EndHanging(ctx, probe, cfg.hanging(id), cfg.Logger); errs[i] == nil {
+			if errs[i] = kclient.EndHanging(ctx, probe, hanging(id), cfg.Logger); errs[i] == nil {
 				_, _, errs[i] = p.cl[i].ProducerID(ctx)
 			}
 		})
@@ -131,7 +145,8 @@ type txn struct {
 	bytes   int
 	pool    [][]kgo.Record // memory for records; see record
 	lent    int            // of its records
-	traced  []Processed    // see trace.go
+	traced  []traced       // see trace.go
+	relayed []relayed      // see chain.go
 
 	handed []handed // see handover.go
 	taken  int
@@ -150,6 +165,8 @@ func (x *txn) reset() {
 	x.since, x.now = time.Time{}, time.Time{}
 	x.moved, x.begun, x.hurried, x.records, x.bytes = false, false, false, 0, 0
 	x.untrace()
+	clear(x.relayed)
+	x.relayed = x.relayed[:0]
 	clear(x.handed)
 	x.handed, x.taken = x.handed[:0], 0
 	x.pool, x.lent = nil, 0
@@ -204,23 +221,26 @@ func (x *txn) failed() error {
 	return x.err
 }
 
-// produce adds a record to the transaction, which it begins if need be.
-func (w *worker) produce(topic string, partition int32, key, value []byte, headers []Header, at time.Time, done func(*kgo.Record, error)) {
-	cl := w.prod.current()
+// produce adds a record to the transaction, ours or that of whom we are lent to,
+// which it begins if need be.
+func (w *worker) produce(topic string, partition int32, key, value []byte, headers []Header, at time.Time, done func(*kgo.Record, error)) *kgo.Record {
+	c := w.carrier()
+	cl := c.prod.current()
 	if cl == nil {
 		panic(errors.New("no producer"))
 	}
-	if !w.txn.begun {
+	if !c.txn.begun {
 		if err := cl.BeginTransaction(); err != nil {
 			panic(fmt.Errorf("begin transaction: %w", err))
 		}
-		w.txn.begun = true
+		c.txn.begun = true
 	}
-	r := w.txn.record()
+	r := c.txn.record()
 	r.Topic, r.Partition, r.Key, r.Value, r.Headers, r.Timestamp = topic, partition, key, value, headers, at
-	w.txn.records++
+	c.txn.records++
 	w.txn.bytes += len(key) + len(value) + 64
 	cl.Produce(context.Background(), r, done)
+	return r
 }
 
 // produced is the promise of ordinary records. A failed one does not stop the
@@ -232,12 +252,14 @@ func (w *worker) produced(_ *kgo.Record, err error) {
 }
 
 // commit ends the transaction in hand: changelog and outputs, the group's
-// offsets, the end, and then the local state. After an error the outcome may be
-// unknown: the caller must reset the worker before anything else.
-func (w *worker) commit(ctx context.Context) (err error) {
+// offsets, the end, and then the local state. With carry, others of the chain may
+// become part of it. After an error the outcome may be unknown: the caller must
+// reset the worker before anything else.
+func (w *worker) commit(ctx context.Context, carry bool) (err error) {
 	if !w.txn.pending() {
 		return nil
 	}
+	defer func() { w.giveBack(err) }()
 	defer func() {
 		// A value that does not encode, for one: whoever waits for the end of
 		// the commit must hear of it.
@@ -250,64 +272,99 @@ func (w *worker) commit(ctx context.Context) (err error) {
 	for _, t := range w.tasks {
 		touched = touched || t.touched
 	}
-	offsets := w.advanced()
 	if !touched {
+		offsets := w.advanced()
 		err := w.commitOffsets(ctx, offsets)
 		if err == nil {
-			w.settle(nil, offsets)
+			w.settle(offsets)
 		}
 		return err
 	}
-	if len(offsets) == 0 {
-		// A punctuation alone moves no position. Offsets are sent all the same:
-		// with them the group tells whether the tasks still are ours.
-		offsets = w.positions()
+	if carry {
+		if err := w.carry(ctx); err != nil {
+			return err
+		}
 	}
+	parts := make([]part, 1+len(w.lent))
 	batch := w.cfg.State.NewBatch()
-	changed := map[int32]*task{}
-	for p, t := range w.tasks {
-		if !t.touched && !w.movedIn(offsets, p) {
-			continue
-		}
-		if !w.top.stateful() {
-			continue
-		}
-		changed[p] = t
-		done, changelog := w.changeLogged(p), w.top.changelog()
-		t.flush(batch, func(key, value []byte) {
-			w.produce(changelog, p, key, value, nil, t.now, done)
-		})
+	for i, m := range append([]*worker{w}, w.lent...) {
+		parts[i] = m.part(batch)
 	}
-	if err := w.end(ctx, offsets); err != nil {
+	if err := w.end(ctx, parts); err != nil {
 		batch.Drop()
 		return err
 	}
-	for p, t := range changed {
-		w.txn.mu.Lock()
-		end, ok := w.txn.ended[p]
-		w.txn.mu.Unlock()
-		if ok {
-			t.changelog = end
-			t.setChangelog(batch, end, t.changeID, started)
-		}
+	for _, p := range parts {
+		p.followed(batch, started)
 	}
 	// Only now, with the outcome known, does the local state follow.
 	if err := batch.Apply(); err != nil {
 		return err
 	}
-	w.settle(changed, offsets)
-	w.pace.spent(started, time.Now())
+	for _, p := range slices.Backward(parts) { // our own records last, which are of all
+		p.settle(p.offsets)
+	}
+	w.ended = true
+	now := time.Now()
+	for _, p := range parts {
+		p.pace.waited = w.pace.waited
+		p.pace.spent(started, now, len(parts))
+	}
 	w.metrics.commitTime.WithLabelValues(w.top.app).Observe(time.Since(started).Seconds())
 	return nil
 }
 
+// part is what a worker has in a transaction that comes to its end: its own, or
+// that of whom it is lent to.
+type part struct {
+	*worker
+	offsets map[partitionKey]int64
+	changed map[int32]*task
+}
+
+// part adds the changes of our state to the transaction and to the batch.
+func (w *worker) part(batch *state.Batch) part {
+	p := part{w, w.advanced(), map[int32]*task{}}
+	if len(p.offsets) == 0 {
+		// A punctuation alone moves no position. Offsets are sent all the same:
+		// with them the group tells whether the tasks still are ours.
+		p.offsets = w.positions()
+	}
+	if !w.top.stateful() {
+		return p
+	}
+	for n, t := range w.tasks {
+		if !t.touched && !w.movedIn(p.offsets, n) {
+			continue
+		}
+		p.changed[n] = t
+		done, changelog := w.changeLogged(n), w.top.changelog()
+		t.flush(batch, func(key, value []byte) {
+			w.produce(changelog, n, key, value, nil, t.now, done)
+		})
+	}
+	return p
+}
+
+// followed adds to the batch how far it brings the local state.
+func (p part) followed(batch *state.Batch, asOf time.Time) {
+	for n, t := range p.changed {
+		p.txn.mu.Lock()
+		end, ok := p.txn.ended[n]
+		p.txn.mu.Unlock()
+		if ok {
+			t.changelog = end
+			t.setChangelog(batch, end, t.changeID, asOf)
+		}
+	}
+}
+
 // end brings a transaction that has records to its end in Kafka.
-func (w *worker) end(ctx context.Context, offsets map[partitionKey]int64) error {
+func (w *worker) end(ctx context.Context, parts []part) error {
 	cl := w.prod.current()
 	abort := func(err error) error {
 		w.metrics.commits.WithLabelValues(w.top.app, "aborted").Inc()
-		if n := w.outages.Count(); n != w.outage {
-			w.outage = n
+		if w.outages.Count() != w.outage {
 			return errOutage // without an abort, which would not do: see kclient.Outages
 		}
 		actx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -329,11 +386,24 @@ func (w *worker) end(ctx context.Context, offsets map[partitionKey]int64) error 
 	if err := cl.Flush(fctx); err != nil {
 		return abort(fmt.Errorf("produce: %w", err))
 	}
-	if err := w.txn.failed(); err != nil {
-		return abort(fmt.Errorf("produce: %w", err))
+	for _, p := range parts {
+		if err := p.txn.failed(); err != nil {
+			return abort(fmt.Errorf("produce: %w", err))
+		}
 	}
-	if err := w.addOffsets(fctx, cl, offsets); err != nil {
-		return abort(fmt.Errorf("offsets: %w", err))
+	w.lies()
+	id, epoch, err := cl.ProducerID(fctx)
+	if err == nil && len(w.lent) > 0 && (id != w.wroteAs.producer || epoch != w.wroteAs.epoch) {
+		err = kerr.InvalidProducerEpoch // and what we have noted for the readers is not what they will meet
+	}
+	if err != nil {
+		return abort(fmt.Errorf("producer id: %w", err))
+	}
+	txn := offsetsOf{cl: cl, id: w.app.transactionalID(w.prod.turn), producer: id, epoch: epoch, addTo: w.prod.addTo}
+	for _, p := range parts {
+		if err := p.addOffsets(fctx, txn, p.offsets); err != nil {
+			return abort(fmt.Errorf("offsets of %s: %w", p.top.app, err))
+		}
 	}
 	// Not ctx: once asked for, the end is waited for, or its outcome is unknown.
 	ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.SessionTimeout)
@@ -344,6 +414,14 @@ func (w *worker) end(ctx context.Context, offsets map[partitionKey]int64) error 
 		return fmt.Errorf("end of the transaction, outcome unknown: %w", err)
 	}
 	w.pace.waited = time.Since(asked)
+	if len(w.lent) > 0 {
+		if id, epoch, err := cl.ProducerID(ectx); err == nil && id == w.wroteAs.producer && epoch == w.wroteAs.epoch {
+			// Our next one would have it too, and be taken for handed over. Once
+			// our producers are made anew they have another.
+			w.cfg.Chain.disable()
+			return errSameEpoch
+		}
+	}
 	w.metrics.commits.WithLabelValues(w.top.app, "committed").Inc()
 	w.prod.turn ^= 1
 	return nil
@@ -365,7 +443,9 @@ func (w *worker) positions() map[partitionKey]int64 {
 // advanced returns the positions that the group does not hold yet.
 func (w *worker) advanced() map[partitionKey]int64 {
 	offsets := w.positions()
-	maps.DeleteFunc(offsets, func(k partitionKey, off int64) bool { return off == w.committed[k] })
+	maps.DeleteFunc(offsets, func(k partitionKey, off int64) bool {
+		return off == w.committed[k] && !w.tasks[k.partition].ahead[w.top.source(k.topic).index].fresh
+	})
 	return offsets
 }
 
@@ -379,7 +459,7 @@ func (w *worker) movedIn(offsets map[partitionKey]int64, p int32) bool {
 }
 
 // settle makes what was committed the ground for the next transaction.
-func (w *worker) settle(changed map[int32]*task, offsets map[partitionKey]int64) {
+func (w *worker) settle(offsets map[partitionKey]int64) {
 	for k, off := range offsets {
 		w.committed[k] = off
 	}
@@ -419,24 +499,24 @@ func (w *worker) changeLogged(p int32) func(*kgo.Record, error) {
 	}
 }
 
-// mark is the metadata of our commits: it tells them from foreign ones, and says
-// which topic, should one be re-created under the same name.
-func mark(id [16]byte) string { return "comptoir:" + hex.EncodeToString(id[:]) }
+// offsetsOf is the transaction that a group's offsets become part of.
+type offsetsOf struct {
+	cl       *kgo.Client
+	id       string // the transactional id
+	producer int64
+	epoch    int16
+	addTo    bool
+}
 
-// addOffsets adds the group's offsets to the transaction, as the member and
+// addOffsets adds the group's offsets to a transaction, as the member and
 // generation that we are: if the group has gone on without us we are refused,
 // and nothing of the transaction is seen.
-func (w *worker) addOffsets(ctx context.Context, cl *kgo.Client, offsets map[partitionKey]int64) error {
-	id, epoch, err := cl.ProducerID(ctx)
-	if err != nil {
-		return err
-	}
-	txnID := w.transactionalID(w.prod.turn)
-	if w.prod.addTo {
+func (w *worker) addOffsets(ctx context.Context, txn offsetsOf, offsets map[partitionKey]int64) error {
+	if txn.addTo {
 		err := w.again(ctx, func() error {
 			req := kmsg.NewPtrAddOffsetsToTxnRequest()
-			req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group = txnID, id, epoch, w.top.app
-			resp, err := req.RequestWith(ctx, cl)
+			req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group = txn.id, txn.producer, txn.epoch, w.top.app
+			resp, err := req.RequestWith(ctx, txn.cl)
 			if err != nil {
 				return err
 			}
@@ -446,16 +526,16 @@ func (w *worker) addOffsets(ctx context.Context, cl *kgo.Client, offsets map[par
 			return err
 		}
 	}
-	instance := w.instance()
+	instance := w.app.instance()
 	req := kmsg.NewPtrTxnOffsetCommitRequest()
-	req.TransactionalID, req.ProducerID, req.ProducerEpoch = txnID, id, epoch
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch = txn.id, txn.producer, txn.epoch
 	req.Group, req.InstanceID = w.top.app, &instance
 	w.eachTopic(offsets, func(topic string, id [16]byte, ps []partitionKey) {
 		rt := kmsg.NewTxnOffsetCommitRequestTopic()
 		rt.Topic, rt.TopicID = topic, id
 		for _, k := range ps {
 			rp := kmsg.NewTxnOffsetCommitRequestTopicPartition()
-			m := mark(id)
+			m := w.mark(k, id)
 			rp.Partition, rp.Offset, rp.Metadata = k.partition, offsets[k], &m
 			rt.Partitions = append(rt.Partitions, rp)
 		}
@@ -466,7 +546,7 @@ func (w *worker) addOffsets(ctx context.Context, cl *kgo.Client, offsets map[par
 		if req.MemberID, req.Generation, err = w.membership(); err != nil {
 			return err
 		}
-		resp, err := req.RequestWith(ctx, cl)
+		resp, err := req.RequestWith(ctx, txn.cl)
 		if err != nil {
 			return err
 		}
@@ -480,6 +560,9 @@ func (w *worker) addOffsets(ctx context.Context, cl *kgo.Client, offsets map[par
 		return nil
 	})
 }
+
+// errSameEpoch is what would undo what chain.go counts on.
+var errSameEpoch = errors.New("the end of a transaction has not raised its epoch, as transaction.version 2 says: until the next start stages do not share transactions")
 
 // membership is who we are to the group now. It is an error when that is not who
 // the tasks were given to: the group has forgotten us meanwhile.
@@ -497,7 +580,7 @@ func (w *worker) commitOffsets(ctx context.Context, offsets map[partitionKey]int
 	if len(offsets) == 0 {
 		return nil
 	}
-	instance := w.instance()
+	instance := w.app.instance()
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Group, req.InstanceID = w.top.app, &instance
 	w.eachTopic(offsets, func(topic string, id [16]byte, ps []partitionKey) {
@@ -505,7 +588,7 @@ func (w *worker) commitOffsets(ctx context.Context, offsets map[partitionKey]int
 		rt.Topic, rt.TopicID = topic, id
 		for _, k := range ps {
 			rp := kmsg.NewOffsetCommitRequestTopicPartition()
-			m := mark(id)
+			m := w.mark(k, id)
 			rp.Partition, rp.Offset, rp.Metadata = k.partition, offsets[k], &m
 			rt.Partitions = append(rt.Partitions, rp)
 		}
@@ -579,7 +662,3 @@ func (w *worker) again(ctx context.Context, f func() error) error {
 		}
 	}
 }
-
-// transactionalID names one of the two producers: unique to this instance, since
-// two that shared one would fence each other.
-func (w *worker) transactionalID(turn int) string { return fmt.Sprintf("%s-%d", w.instance(), turn) }

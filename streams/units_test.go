@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -260,6 +261,10 @@ func FuzzParseMeta(f *testing.F) {
 	good := t.appendMeta(nil)
 	f.Add(good)
 	f.Add(good[:len(good)-1])
+	t.ahead = []ahead{{epochs: map[int64]int16{7: 3, 1 << 40: math.MaxInt16}}}
+	good = t.appendMeta(nil)
+	f.Add(good)
+	f.Add(good[:len(good)-3])
 	f.Add([]byte{1, 0, 0})
 	f.Add([]byte{})
 	f.Add([]byte{1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
@@ -268,16 +273,19 @@ func FuzzParseMeta(f *testing.F) {
 			return
 		}
 		type pos struct {
-			topic string
-			id    [16]byte
-			at    int64
+			topic  string
+			id     [16]byte
+			at     int64
+			beyond map[int64]int16
 		}
 		type clock struct {
 			name string
 			at   time.Time
 		}
 		read := func(data []byte) (ps []pos, cs []clock, err error) {
-			err = parseMeta(data, func(topic string, id [16]byte, at int64) { ps = append(ps, pos{topic, id, at}) },
+			err = parseMeta(data, func(topic string, id [16]byte, at int64, beyond map[int64]int16) {
+				ps = append(ps, pos{topic, id, at, beyond})
+			},
 				func(name string, at time.Time) { cs = append(cs, clock{name, at}) })
 			return
 		}
@@ -290,13 +298,16 @@ func FuzzParseMeta(f *testing.F) {
 		for _, p := range ps {
 			again.top.sources = append(again.top.sources, &source{topic: p.topic})
 			again.topicIDs, again.positions = append(again.topicIDs, p.id), append(again.positions, p.at)
+			again.ahead = append(again.ahead, ahead{epochs: p.beyond})
 		}
 		for _, c := range cs {
 			again.top.clocks = append(again.top.clocks, c.name)
 			again.clocks = append(again.clocks, c.at)
 		}
 		ps2, cs2, err := read(again.appendMeta(nil))
-		if err != nil || !slices.Equal(ps, ps2) || !slices.EqualFunc(cs, cs2, func(a, b clock) bool { return a.name == b.name && a.at.Equal(b.at) }) {
+		if err != nil || !slices.EqualFunc(ps, ps2, func(a, b pos) bool {
+			return a.topic == b.topic && a.id == b.id && a.at == b.at && maps.Equal(a.beyond, b.beyond)
+		}) || !slices.EqualFunc(cs, cs2, func(a, b clock) bool { return a.name == b.name && a.at.Equal(b.at) }) {
 			t.Fatalf("%v %v reads back as %v %v: %v", ps, cs, ps2, cs2, err)
 		}
 	})

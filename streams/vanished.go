@@ -81,7 +81,7 @@ func (w *worker) endVanishedOnce(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(failed, err)
 	}
-	if !members[w.instance()] {
+	if !members[w.app.instance()] {
 		// We are out of the group, or the coordinator has no answer for a group
 		// of its kind: then nobody counts as gone.
 		return failed
@@ -90,7 +90,7 @@ func (w *worker) endVanishedOnce(ctx context.Context) error {
 		if members[instance] {
 			continue
 		}
-		if err := kclient.EndHanging(ctx, w.fetch, w.cfg.hanging(id), w.log); err != nil {
+		if err := kclient.EndHanging(ctx, w.fetch, w.app.hanging(id), w.log); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("end the open transaction of %s, whose instance is gone: %w", id, err))
 			continue
 		}
@@ -101,8 +101,13 @@ func (w *worker) endVanishedOnce(ctx context.Context) error {
 }
 
 // hanging says to kclient.EndHanging what a transactional id of ours writes to.
-func (c Config) hanging(id string) kclient.Hanging {
-	return kclient.Hanging{ID: id, Topics: append(c.Topology.Outputs(), c.Topology.InternalTopics()...), Group: c.Topology.app}
+func (a *App) hanging(id string) kclient.Hanging {
+	h := kclient.Hanging{ID: id}
+	for _, top := range a.line() {
+		h.Topics = append(append(h.Topics, top.Outputs()...), top.InternalTopics()...)
+		h.Groups = append(h.Groups, top.app)
+	}
+	return h
 }
 
 // ofInstances returns the transactional ids that are of an application, with the

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -34,8 +35,8 @@ type worker struct {
 	prod  producers
 	// onProduced and onProducedInside are the methods of these names, made values once.
 	onProduced, onProducedInside func(*kgo.Record, error)
-	// outages are those that group and fetch client have met.
-	outages kclient.Outages
+	// outages are those that group and fetch client have met, ours or of the chain.
+	outages *kclient.Outages
 	share   *balancer
 
 	ready     chan struct{} // closed once the first assignment is at work
@@ -44,9 +45,10 @@ type worker struct {
 	quit      chan struct{} // closed by stop
 	quitOnce  sync.Once
 
-	mu     sync.Mutex
-	events []event
-	wakeUp context.CancelFunc // ends the poll at work
+	mu       sync.Mutex
+	events   []event
+	wakeUp   context.CancelFunc     // ends the poll at work
+	inTopics map[partitionKey]int64 // see chain.go
 
 	// What follows belongs to the run goroutine.
 	assigned  bool   // has been once
@@ -72,6 +74,26 @@ type worker struct {
 	failedAt  time.Time
 	outage    int // of outages, the last that was dealt with
 	pace      pace
+	ended     bool      // a transaction has, since the last poll
+	moreBy    time.Time // see step
+
+	// See chain.go.
+	readers   map[string][]reader
+	readersAt int64
+	by        *worker // whom we are lent to
+	lent      []*worker
+	ways      map[way]bool
+	wroteAs   struct {
+		producer int64
+		epoch    int16
+	}
+	spoilt error // of a transaction that we were part of
+	owes   bool  // others wait for the outcome of a transaction of ours
+	spread int   // see pick
+
+	// turn holds one while what belongs to the run goroutine may be borrowed.
+	turn chan struct{}
+	calm atomic.Bool // we were lendable when we last gave it
 
 	background sync.WaitGroup // whatever else runs; it has clients of ours in use
 	takenOver  chan struct{}  // holds at most one: see endVanished
@@ -105,9 +127,13 @@ func newWorker(a *App) (*worker, error) {
 		ready: make(chan struct{}), quit: make(chan struct{}), closing: make(chan struct{}),
 		owned: map[string]map[int32]bool{}, tasks: map[int32]*task{}, queues: map[int32]*orderedQueue{},
 		committed: map[partitionKey]int64{}, behind: map[partitionKey]int64{}, takenOver: make(chan struct{}, 1),
-		copies: noCopies(),
+		copies: noCopies(), turn: make(chan struct{}, 1), inTopics: map[partitionKey]int64{},
 	}
 	w.onProduced, w.onProducedInside = w.produced, w.producedInside
+	if w.outages = new(kclient.Outages); w.cfg.Chain != nil {
+		w.outages = &w.cfg.Chain.outages
+	}
+	w.outage = w.outages.Count()
 	w.metrics.init(w.top.app)
 	var err error
 	w.fetch, err = w.cfg.Kafka.New(append(readerOptions(),
@@ -117,7 +143,7 @@ func newWorker(a *App) (*worker, error) {
 		// A fetch that waits for records of some partitions is in the way of
 		// others that are added or resumed: not for franz-go's 5 s.
 		kgo.FetchMaxWait(500*time.Millisecond),
-		kgo.WithHooks(&w.outages),
+		kgo.WithHooks(w.outages),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{}))...)
 	if err != nil {
 		return nil, err
@@ -161,13 +187,13 @@ func (w *worker) join() error {
 		kgo.ConsumerGroup(w.top.app),
 		kgo.ConsumeTopics(topics...),
 		kgo.Balancers(share),
-		kgo.InstanceID(w.instance()),
+		kgo.InstanceID(w.app.instance()),
 		kgo.DisableAutoCommit(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.SessionTimeout(w.cfg.SessionTimeout),
 		kgo.RebalanceTimeout(2*w.cfg.SessionTimeout),
 		kgo.HeartbeatInterval(w.cfg.SessionTimeout/10),
-		kgo.WithHooks(&w.outages, share),
+		kgo.WithHooks(w.outages, share),
 		kgo.OnPartitionsAssigned(on("assigned", false)),
 		kgo.OnPartitionsRevoked(on("revoked", true)),
 		kgo.OnPartitionsLost(on("lost", true)),
@@ -177,10 +203,6 @@ func (w *worker) join() error {
 	}
 	return err
 }
-
-// instance is the identity of this member, the same at every start, so that a
-// restart gets its tasks back at once.
-func (w *worker) instance() string { return w.top.app + "-" + w.cfg.State.Instance() }
 
 // post hands an event to the run goroutine and ends its poll.
 func (w *worker) post(e event) {
@@ -192,14 +214,19 @@ func (w *worker) post(e event) {
 	}
 }
 
-// stop asks the run goroutine to commit and end.
-func (w *worker) stop() {
-	w.quitOnce.Do(func() { close(w.quit) })
+// nudge ends the run goroutine's poll.
+func (w *worker) nudge() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.wakeUp != nil {
 		w.wakeUp()
 	}
+}
+
+// stop asks the run goroutine to commit and end.
+func (w *worker) stop() {
+	w.quitOnce.Do(func() { close(w.quit) })
+	w.nudge()
 }
 
 func (w *worker) stopping() bool {
@@ -221,9 +248,18 @@ func (w *worker) run(ctx context.Context) {
 	vctx, cancel := context.WithCancel(ctx)
 	defer cancel() // before close, which waits for it
 	w.background.Go(func() { w.endVanished(vctx) })
+	if w.cfg.Chain != nil {
+		w.cfg.Chain.started(w)
+	}
 	for ctx.Err() == nil {
+		if err := w.spoilt; err != nil {
+			w.spoilt = nil
+			w.fail(ctx, fmt.Errorf("as part of another's transaction: %w", err))
+			continue
+		}
 		if w.stopping() {
-			if err := w.commit(ctx); err != nil {
+			w.passBeyond(ctx)
+			if err := w.commit(ctx, false); err != nil {
 				w.log.Warn("last transaction aborted, it will be done again at the next start", "err", err)
 			}
 			return
@@ -245,8 +281,7 @@ func (w *worker) step(ctx context.Context) (err error) {
 	if err := w.handleEvents(ctx); err != nil {
 		return err
 	}
-	if n := w.outages.Count(); n != w.outage {
-		w.outage = n
+	if w.outages.Count() != w.outage {
 		return errOutage
 	}
 	w.openMissing(ctx)
@@ -257,11 +292,22 @@ func (w *worker) step(ctx context.Context) (err error) {
 	}
 	//lint:ignore SA1012 a nil context makes franz-go return what is there already
 	fetches := w.fetch.PollRecords(nil, maxPoll)
-	if len(fetches) == 0 {
+	switch {
+	case len(fetches) > 0 && w.ended:
+		// This was fetched early in the transaction that has ended. What has come
+		// since, later in it, is one fetch behind: the next one is to have it too.
+		w.moreBy = time.Now().Add(w.pace.linger())
+	case len(fetches) == 0:
 		if wait := w.idleWait(); wait > 0 {
 			// Nothing is there, and nothing is due.
-			fetches = w.poll(ctx, wait)
+			if fetches = w.poll(ctx, wait); len(fetches) > 0 {
+				w.moreBy = time.Time{}
+			}
 		}
+	}
+	w.ended = false
+	if w.spoilt != nil {
+		return nil
 	}
 	dry := true
 	w.full = fetches.NumRecords() >= maxPoll
@@ -291,7 +337,7 @@ func (w *worker) step(ctx context.Context) (err error) {
 		if !dry && (w.full || !w.top.unhurried()) { // a rest always leaves something to read
 			w.cfg.Load.note()
 		}
-		if err := w.commit(ctx); err != nil {
+		if err := w.commit(ctx, dry); err != nil {
 			return err
 		}
 	}
@@ -327,7 +373,10 @@ func (w *worker) waiting(ctx context.Context, wait time.Duration, f func(context
 	}
 	w.wakeUp = cancel
 	w.mu.Unlock()
+	w.calm.Store(w.lendable())
+	w.turn <- struct{}{}
 	f(ctx)
+	<-w.turn
 	w.mu.Lock()
 	w.wakeUp = nil
 	w.mu.Unlock()
@@ -373,7 +422,8 @@ func (w *worker) commitIn() time.Duration {
 		// no hurry: nobody downstream waits for them.
 		return max(0, w.cfg.CommitInterval-time.Since(w.txn.since))
 	}
-	return w.pace.wait(time.Now(), w.cfg.MinCommitInterval)
+	limit := w.cfg.MinCommitInterval
+	return max(w.pace.wait(time.Now(), limit), min(time.Until(w.moreBy), limit))
 }
 
 // due tells whether to commit now: when the input has run dry, at the latest
@@ -423,31 +473,34 @@ func (w *worker) work(ctx context.Context, topic string, partition int32, record
 func (w *worker) handle(ctx context.Context, t *task, src *source, r *kgo.Record) error {
 	w.begin(t)
 	w.txn.moved = true
-	if r.Attrs.IsControl() {
-		if off := r.Offset + 1; off > t.positions[src.index] {
-			t.positions[src.index] = off
-		}
+	if t.passes(src, r) {
 		return nil
 	}
 	w.txn.hurried = w.txn.hurried || !src.unhurried
-	var began time.Time
-	if w.cfg.Trace != nil && sampled(r.Headers) {
-		began = time.Now()
-	}
-	err := t.process(src, r.Offset, r.Timestamp, r.Key, r.Value, r.Headers)
-	if err != nil && !skipped(err) {
-		w.metrics.decodeErrors.WithLabelValues(w.top.app, src.topic).Inc()
-		w.log.Warn("record passed over: it does not decode", "topic", src.topic, "partition", r.Partition, "offset", r.Offset, "err", err)
-	}
-	if err == nil && !began.IsZero() {
-		w.trace(r, began)
-	}
+	w.give(t, src, r.Offset, r.Timestamp, r.Key, r.Value, r.Headers, r)
 	w.handOver()
 	if w.txn.bytes+t.size() >= w.cfg.BufferBytes {
 		w.cfg.Load.note()
-		return w.commit(ctx)
+		return w.commit(ctx, false)
 	}
 	return nil
+}
+
+// give has a task process a record of a public or repartition topic; offset is -1
+// for one that was handed over. rec has its offset once the transaction is committed.
+func (w *worker) give(t *task, src *source, offset int64, at time.Time, key, value []byte, headers []Header, rec *kgo.Record) {
+	var began time.Time
+	if w.cfg.Trace != nil && sampled(headers) {
+		began = time.Now()
+	}
+	err := t.process(src, offset, at, key, value, headers)
+	if err != nil && !skipped(err) {
+		w.metrics.decodeErrors.WithLabelValues(w.top.app, src.topic).Inc()
+		w.log.Warn("record passed over: it does not decode", "topic", src.topic, "partition", t.partition, "offset", offset, "err", err)
+	}
+	if err == nil && !began.IsZero() {
+		w.txn.trace(Processed{Topic: src.topic, Partition: t.partition, Group: w.top.app, Headers: headers, Start: began}, rec)
+	}
 }
 
 // freshen takes the time, once per batch of fetched records: a record must not
@@ -460,6 +513,7 @@ func (w *worker) begin(t *task) {
 	if w.txn.since.IsZero() {
 		w.txn.since = time.Now()
 		w.freshen()
+		w.lookAround()
 	}
 	t.begin(w.txn.now)
 }
@@ -521,8 +575,13 @@ func (w *worker) reset() {
 		w.opening.stale = true
 		w.opening.cancel()
 	}
+	w.calm.Store(false)
+	w.outage = w.outages.Count() // what is opened after this deals with those so far
+	// What is open, or was left hanging, may be of others' groups: even without
+	// tasks we must look, which is what opening the producers does.
+	w.owes = w.owes || w.cfg.Chain != nil && w.prod.open()
+	w.prod.close() // first, since its promises belong to the transaction
 	w.txn.reset()
-	w.prod.close()
 	for p := range w.tasks {
 		w.closeTask(p)
 	}
@@ -553,7 +612,7 @@ func (w *worker) handleEvents(ctx context.Context) error {
 	w.mu.Unlock()
 	var errs []error
 	for _, e := range events {
-		if e.kind != "opened" && e.kind != "standby" && e.member != w.memberID {
+		if e.done != nil && e.member != w.memberID {
 			// franz-go joins anew, without a word, when the group has forgotten us.
 			if w.memberID != "" {
 				w.reset()
@@ -575,7 +634,7 @@ func (w *worker) handleEvents(ctx context.Context) error {
 				}
 			}
 		case "revoked":
-			if err := w.commit(ctx); err != nil {
+			if err := w.commit(ctx, false); err != nil {
 				errs = append(errs, err)
 				w.reset()
 			}
@@ -663,7 +722,7 @@ func (w *worker) close() {
 	defer cancel()
 	// A static member does not leave by closing.
 	adm := kadm.NewClient(w.fetch)
-	if _, err := adm.LeaveGroup(ctx, kadm.LeaveGroup(w.top.app).InstanceIDs(w.instance()).Reason("stopped")); err != nil {
+	if _, err := adm.LeaveGroup(ctx, kadm.LeaveGroup(w.top.app).InstanceIDs(w.app.instance()).Reason("stopped")); err != nil {
 		w.log.Warn("could not leave the group: its tasks are taken over when the session ends", "err", err)
 	}
 }

@@ -21,8 +21,8 @@ type Hanging struct {
 	ID string
 	// Topics are those that it writes to.
 	Topics []string
-	// Group, if not empty, is the consumer group whose offsets it commits.
-	Group string
+	// Groups are the consumer groups whose offsets it commits.
+	Groups []string
 	// CommitUnknown commits what hangs with an outcome that nobody knows: for
 	// those whose readers ignore what comes twice. Otherwise it is an error.
 	CommitUnknown bool
@@ -116,14 +116,16 @@ func open(ctx context.Context, adm *kadm.Client, producer int64, h Hanging) (ope
 	for _, t := range h.Topics {
 		set.Add(t)
 	}
-	if h.Group != "" {
+	if len(h.Groups) > 0 {
 		// A group's offsets are in a partition of a topic of Kafka's own.
 		topics, err := adm.ListTopicsWithInternal(ctx, offsetsTopic)
 		if err != nil {
 			return nil, err
 		}
 		if n := len(topics[offsetsTopic].Partitions); n > 0 {
-			set.Add(offsetsTopic, groupPartition(h.Group, n))
+			for _, g := range h.Groups {
+				set.Add(offsetsTopic, groupPartition(g, n))
+			}
 		}
 	}
 	described, err := adm.DescribeProducers(ctx, set)

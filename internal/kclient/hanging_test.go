@@ -50,7 +50,7 @@ func TestEndHanging(t *testing.T) {
 			s := &suspense{t: t, ctx: ctx, cfg: kclient.Config{Brokers: []string{server}}}
 			s.open()
 			h := c.h
-			h.ID, h.Topics, h.Group = s.id, []string{s.topic, s.topic + "-unknown"}, "no-group"
+			h.ID, h.Topics, h.Groups = s.id, []string{s.topic, s.topic + "-unknown"}, []string{"no-group", "nor-this"}
 			if err := kclient.EndHanging(ctx, s.cl, h, s.logger()); err != nil {
 				t.Fatalf("an id that was never used: %v", err)
 			}

@@ -70,6 +70,7 @@ func Start(ctx context.Context, cfg Config) (_ *Floor, err error) {
 	if f.db, err = state.Open(cfg.Dir); err != nil {
 		return nil, err
 	}
+	chain := &streams.Chain{}
 	for _, a := range apps {
 		b := streams.NewBuilder(cfg.Prefix + a.name)
 		a.build(b)
@@ -78,7 +79,7 @@ func Start(ctx context.Context, cfg Config) (_ *Floor, err error) {
 			return nil, err
 		}
 		app, err := streams.NewApp(streams.Config{Topology: top, Kafka: cfg.Kafka, State: f.db,
-			ReplicationFactor: cfg.ReplicationFactor})
+			Chain: chain, ReplicationFactor: cfg.ReplicationFactor})
 		if err != nil {
 			return nil, err
 		}
