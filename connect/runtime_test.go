@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/comptoir/comptoir/internal/kclient"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 )
@@ -44,13 +47,14 @@ func TestLagIsZeroBehindTransactionMarkers(t *testing.T) {
 	}
 	defer cl.Close()
 	for i, end := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort, kgo.TryCommit, kgo.TryAbort} {
+		r := &kgo.Record{Value: fmt.Appendf(nil, `{"n":%d}`, i)}
 		if err := cl.BeginTransaction(); err != nil {
 			t.Fatal(err)
 		}
-		if err := cl.ProduceSync(t.Context(), &kgo.Record{Value: fmt.Appendf(nil, `{"n":%d}`, i)}).FirstErr(); err != nil {
+		if err := cl.ProduceSync(t.Context(), r).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
-		if err := cl.EndTransaction(t.Context(), end); err != nil {
+		if err := kclient.EndTransaction(t.Context(), cl, end, slices.Values([]*kgo.Record{r})); err != nil {
 			t.Fatal(err)
 		}
 	}

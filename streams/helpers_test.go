@@ -14,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/comptoir/comptoir/internal/kclient"
 )
 
 // session is the shortest session that the cluster allows.
@@ -113,7 +115,7 @@ func (c *cluster) transact(id string, recs ...*kgo.Record) (end func(commit bool
 	end = func(commit bool) {
 		once.Do(func() {
 			defer cl.Close()
-			if err := cl.EndTransaction(context.Background(), kgo.TransactionEndTry(commit)); err != nil {
+			if err := kclient.EndTransaction(context.Background(), cl, kgo.TransactionEndTry(commit), slices.Values(recs)); err != nil {
 				c.tb.Error(err)
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"runtime/debug"
 	"slices"
@@ -193,6 +194,17 @@ func (x *txn) record() *kgo.Record {
 	r := &x.pool[i][x.lent%recordChunk]
 	x.lent++
 	return r
+}
+
+// written goes through the transaction's records.
+func (x *txn) written() iter.Seq[*kgo.Record] {
+	return func(yield func(*kgo.Record) bool) {
+		for i := range x.lent {
+			if !yield(&x.pool[i/recordChunk][i%recordChunk]) {
+				return
+			}
+		}
+	}
 }
 
 // reuse begins anew after a commit. All promises of its records are kept then, so
@@ -409,7 +421,7 @@ func (w *worker) end(ctx context.Context, parts []part) error {
 	ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.SessionTimeout)
 	defer cancel()
 	asked := time.Now()
-	if err := cl.EndTransaction(ectx, kgo.TryCommit); err != nil {
+	if err := kclient.EndTransaction(ectx, cl, kgo.TryCommit, w.txn.written()); err != nil {
 		w.metrics.commits.WithLabelValues(w.top.app, "unknown").Inc()
 		return fmt.Errorf("end of the transaction, outcome unknown: %w", err)
 	}

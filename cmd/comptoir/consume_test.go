@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/comptoir/comptoir/internal/kclient"
 )
 
 func TestParseOffsets(t *testing.T) {
@@ -114,13 +117,14 @@ func TestConsumeOnlyCommitted(t *testing.T) {
 	cl := s.client(kgo.TransactionalID("tx"))
 	send := func(value string, end kgo.TransactionEndTry) {
 		t.Helper()
+		r := &kgo.Record{Topic: "t", Value: []byte(value)}
 		if err := cl.BeginTransaction(); err != nil {
 			t.Fatal(err)
 		}
-		if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: "t", Value: []byte(value)}).FirstErr(); err != nil {
+		if err := cl.ProduceSync(t.Context(), r).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
-		if err := cl.EndTransaction(t.Context(), end); err != nil {
+		if err := kclient.EndTransaction(t.Context(), cl, end, slices.Values([]*kgo.Record{r})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -152,7 +156,7 @@ func TestConsumeLast(t *testing.T) {
 	send := func(partition int32, second int, value string, end kgo.TransactionEndTry) {
 		t.Helper()
 		r := &kgo.Record{Topic: "t", Partition: partition, Value: []byte(value), Timestamp: begin.Add(time.Duration(second) * time.Second)}
-		if err := errors.Join(cl.BeginTransaction(), cl.ProduceSync(t.Context(), r).FirstErr(), cl.EndTransaction(t.Context(), end)); err != nil {
+		if err := errors.Join(cl.BeginTransaction(), cl.ProduceSync(t.Context(), r).FirstErr(), kclient.EndTransaction(t.Context(), cl, end, slices.Values([]*kgo.Record{r}))); err != nil {
 			t.Fatal(err)
 		}
 	}

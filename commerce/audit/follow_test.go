@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -145,7 +146,7 @@ func TestKafka(t *testing.T) {
 		if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
-		if err := cl.EndTransaction(ctx, end); err != nil {
+		if err := kclient.EndTransaction(ctx, cl, end, slices.Values([]*kgo.Record{r})); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -139,7 +140,7 @@ func (p *producer) send(ctx context.Context, msgs []orderdb.Message) (records []
 	if p.spent() {
 		return nil, stepProduce, fmt.Errorf("produce: %w", kclient.ErrOutage)
 	}
-	// Even a nil from EndTransaction says nothing of records that failed.
+	// Even a nil at the end says nothing of records that failed.
 	refused, failed := out.errors()
 	switch {
 	case refused != nil:
@@ -151,7 +152,7 @@ func (p *producer) send(ctx context.Context, msgs []orderdb.Message) (records []
 	}
 	ectx, stop := context.WithTimeout(ctx, p.timeout)
 	defer stop()
-	if err := p.cl.EndTransaction(ectx, kgo.TryCommit); err != nil {
+	if err := kclient.EndTransaction(ectx, p.cl, kgo.TryCommit, slices.Values(records)); err != nil {
 		return nil, stepCommit, fmt.Errorf("commit, outcome unknown: %w", err)
 	}
 	return records, "", nil

@@ -97,7 +97,7 @@ func (c *cluster) transact(id string, commit bool, recs ...*kgo.Record) {
 	if err := cl.ProduceSync(context.Background(), recs...).FirstErr(); err != nil {
 		c.tb.Fatal(err)
 	}
-	if err := cl.EndTransaction(context.Background(), kgo.TransactionEndTry(commit)); err != nil {
+	if err := kclient.EndTransaction(context.Background(), cl, kgo.TransactionEndTry(commit), slices.Values(recs)); err != nil {
 		c.tb.Fatal(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -130,18 +131,21 @@ func invoices(t *testing.T, kafka kclient.Config, topic string, from, to int) {
 	if err := cl.BeginTransaction(); err != nil {
 		t.Fatal(err)
 	}
+	var records []*kgo.Record
 	for i := from; i < to; i++ {
 		email := ""
 		if i%3 == 0 {
 			email = `"email":"a@x.fr",`
 		}
-		cl.Produce(t.Context(), &kgo.Record{Key: fmt.Appendf(nil, "CLI-%d", i), Value: fmt.Appendf(nil,
-			`{"numero":"FA-%06d","commandeId":%d,%s"montant":120.50,"lignes":[{"quantite":1}]}`, i, i, email)}, nil)
+		r := &kgo.Record{Key: fmt.Appendf(nil, "CLI-%d", i), Value: fmt.Appendf(nil,
+			`{"numero":"FA-%06d","commandeId":%d,%s"montant":120.50,"lignes":[{"quantite":1}]}`, i, i, email)}
+		cl.Produce(t.Context(), r, nil)
+		records = append(records, r)
 	}
 	if err := cl.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := cl.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+	if err := kclient.EndTransaction(t.Context(), cl, kgo.TryCommit, slices.Values(records)); err != nil {
 		t.Fatal(err)
 	}
 }

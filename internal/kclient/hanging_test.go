@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,9 +115,10 @@ func TestEndHangingLeavesTheLiving(t *testing.T) {
 				if err := s.p.BeginTransaction(); err != nil {
 					return
 				}
-				one := s.p.ProduceSync(ctx, &kgo.Record{Topic: s.topic, Partition: 0, Value: []byte("x")}).FirstErr()
+				r := &kgo.Record{Topic: s.topic, Partition: 0, Value: []byte("x")}
+				one := s.p.ProduceSync(ctx, r).FirstErr()
 				two := s.p.ProduceSync(ctx, &kgo.Record{Topic: s.topic, Partition: 1, Value: []byte("x")}).FirstErr()
-				if one != nil || two != nil || s.p.EndTransaction(ctx, kgo.TryCommit) != nil {
+				if one != nil || two != nil || kclient.EndTransaction(ctx, s.p, kgo.TryCommit, slices.Values([]*kgo.Record{r})) != nil {
 					return // fenced
 				}
 				committed++
@@ -208,10 +210,11 @@ func (s *suspense) transact(end kgo.TransactionEndTry) {
 	if err := s.p.BeginTransaction(); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := s.p.ProduceSync(s.ctx, &kgo.Record{Topic: s.topic, Partition: 0, Value: []byte("elsewhere")}).FirstErr(); err != nil {
+	r := &kgo.Record{Topic: s.topic, Partition: 0, Value: []byte("elsewhere")}
+	if err := s.p.ProduceSync(s.ctx, r).FirstErr(); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := s.p.EndTransaction(s.ctx, end); err != nil {
+	if err := kclient.EndTransaction(s.ctx, s.p, end, slices.Values([]*kgo.Record{r})); err != nil {
 		s.t.Fatal(err)
 	}
 	ended(s.ctx, s.t, s.adm, s.id)

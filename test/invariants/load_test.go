@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/comptoir/comptoir/internal/kclient"
 	"github.com/comptoir/comptoir/test/orders"
 	"github.com/comptoir/comptoir/test/testenv"
 )
@@ -76,7 +77,7 @@ func write(t *testing.T, brokers string, h *History) {
 		if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
-		if err := client.EndTransaction(ctx, commit); err != nil {
+		if err := kclient.EndTransaction(ctx, client, commit, slices.Values(records)); err != nil {
 			t.Fatal(err)
 		}
 	}

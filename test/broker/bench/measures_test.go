@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/comptoir/comptoir/internal/kclient"
 )
 
 const recordSize = 200
@@ -192,10 +195,11 @@ func transactions(t *testing.T, b *broker) []figure {
 			if err := cl.BeginTransaction(); err != nil {
 				return err
 			}
-			if err := cl.ProduceSync(ctx, &kgo.Record{Value: make([]byte, recordSize)}).FirstErr(); err != nil {
+			r := &kgo.Record{Value: make([]byte, recordSize)}
+			if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
 				return err
 			}
-			return cl.EndTransaction(ctx, kgo.TryCommit)
+			return kclient.EndTransaction(ctx, cl, kgo.TryCommit, slices.Values([]*kgo.Record{r}))
 		}
 		if err := one(); err != nil { // ids and metadata are not part of it
 			t.Fatal(err)

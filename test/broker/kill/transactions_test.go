@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/comptoir/comptoir/internal/kclient"
 	"github.com/comptoir/comptoir/test/broker/wire"
 )
 
@@ -135,6 +136,7 @@ func (a *transactions) transact(cl *kgo.Client, id uint64, rng *rand.Rand) error
 	a.txns[id] = x
 	a.mu.Unlock()
 	var failed error
+	var acked []*kgo.Record
 	var mu sync.Mutex
 	for n := range x.records {
 		rec := &x.records[n]
@@ -146,6 +148,7 @@ func (a *transactions) transact(cl *kgo.Client, id uint64, rng *rand.Rand) error
 				return
 			}
 			rec.at.offset, rec.placed = r.Offset, true
+			acked = append(acked, r)
 			a.logs[rec.topic].ack(r.Partition, r.Offset, rec.id)
 		})
 	}
@@ -153,7 +156,7 @@ func (a *transactions) transact(cl *kgo.Client, id uint64, rng *rand.Rand) error
 		return err // neither committed nor aborted by us: its end is unknown
 	}
 	how := kgo.TransactionEndTry(failed == nil && rng.IntN(4) > 0)
-	err := cl.EndTransaction(ctx, how)
+	err := kclient.EndTransaction(ctx, cl, how, slices.Values(acked))
 	switch {
 	case err != nil && how == kgo.TryCommit:
 		a.end(x, unknown)
