@@ -60,6 +60,10 @@ var imports = map[string][]string{
 	"test/bench": {"node", "broker", "commerce/event", "commerce/orderdb", "internal/bench/floor", "internal/kclient", "test/..."},
 	// test/broker/child runs a broker; those beside it only talk to one.
 	"test/broker/child": {"broker"},
+	// These end transactions, for which franz-go alone is not safe.
+	"test/broker/bench": {"internal/kclient", "test/..."},
+	"test/broker/kill":  {"internal/kclient", "test/..."},
+	"test/invariants":   {"internal/kclient", "test/..."},
 	"":                  {},
 }
 
