@@ -271,6 +271,7 @@ func crashHistory(seed uint64) error {
 	boot, about := 0, "first"
 	var at struct{ written, synced int } // h's counters at the crash
 	for life := range 6 {
+		written := at.written // the next crash may be any moment from here on
 		c := &crashes{disk: disk, left: 1 + h.rng.IntN(200), power: h.rng.IntN(2) > 0, percent: []int{0, 10, 50, 90, 100}[h.rng.IntN(5)]}
 		c.note = func() { // maybe by a goroutine of Pebble
 			h.mu.Lock()
@@ -287,7 +288,7 @@ func crashHistory(seed uint64) error {
 		}
 		s, err := open(o, false)
 		if err == nil {
-			if err := h.settle(s, at.written); err != nil {
+			if err := h.settle(s, written); err != nil {
 				return fmt.Errorf("life %d (%s): %w", life, about, err)
 			}
 			err = h.live(s, c, h.rng.IntN(10) == 0)
