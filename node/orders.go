@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/comptoir/comptoir/commerce/api"
+	"github.com/comptoir/comptoir/commerce/event"
 	"github.com/comptoir/comptoir/commerce/orderdb"
 	"github.com/comptoir/comptoir/commerce/relay"
 	"github.com/comptoir/comptoir/commerce/track"
@@ -166,7 +167,9 @@ func (n *Node) openTraces(ctx context.Context) (err error) {
 }
 
 func (n *Node) startRelay(ctx context.Context) (err error) {
-	cfg := relay.Config{DB: n.database, Kafka: n.kafka, Logger: n.log, Registerer: n.registry}
+	cfg := relay.Config{DB: n.database, Kafka: n.kafka, Logger: n.log, Registerer: n.registry,
+		// service-stock knows an order that comes again by its identity.
+		Repeatable: func(topic string) bool { return topic == event.TopicOrders }}
 	if n.tracer != nil {
 		cfg.Sent = func(_ orderdb.Message, r *kgo.Record, began time.Time) {
 			n.tracer.Sent(trace.Hop{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Headers: r.Headers, Start: began, End: time.Now()})

@@ -154,11 +154,11 @@ func order(id, more string) string {
 func (s *shop) outbox() (all []orderdb.Message) {
 	s.t.Helper()
 	for shard := range s.db.Shards() {
-		list, err := s.db.DB.Unsent(s.t.Context(), shard, 10_000)
+		list, err := s.db.DB.Unsent(s.t.Context(), map[int]int{shard: 10_000})
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		all = append(all, list...)
+		all = append(all, list[shard]...)
 	}
 	slices.SortFunc(all, func(a, b orderdb.Message) int { return int(a.Number - b.Number) })
 	return all

@@ -32,11 +32,20 @@ func TestOutbox(t *testing.T) {
 		}
 		shardOfKey := make(map[string]int)
 		used := 0
+		many, few := map[int]int{}, map[int]int{}
 		for shard := range db.Shards() {
-			messages, err := db.Unsent(t.Context(), shard, 1000)
-			if err != nil {
-				t.Fatal(err)
-			}
+			many[shard], few[shard] = 1000, shard+1 // each has a limit of its own
+		}
+		whole, err := db.Unsent(t.Context(), many)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, err := db.Unsent(t.Context(), few)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for shard := range db.Shards() {
+			messages := whole[shard]
 			if len(messages) > 0 {
 				used++
 			}
@@ -52,11 +61,12 @@ func TestOutbox(t *testing.T) {
 				}
 				last[key] = m.At
 			}
-			some, err := db.Unsent(t.Context(), shard, 3)
-			if err != nil {
-				t.Fatal(err)
+			equal(t, "the first ones", numbers(first[shard]), numbers(messages)[:min(shard+1, len(messages))])
+			one, err := db.Unsent(t.Context(), map[int]int{shard: 1000})
+			if err != nil || len(one) > 1 {
+				t.Errorf("messages of %d shards (%v), of one asked for", len(one), err)
 			}
-			equal(t, "the first three", numbers(some), numbers(messages)[:min(3, len(messages))])
+			equal(t, "of one shard", numbers(one[shard]), numbers(messages))
 		}
 		if used < 2 {
 			t.Errorf("10 clients use %d shards", used)

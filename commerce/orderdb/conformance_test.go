@@ -135,10 +135,11 @@ func equal(t testing.TB, what string, got, want any) {
 func unsent(t testing.TB, db DB) (all []Message) {
 	t.Helper()
 	for shard := range db.Shards() {
-		messages, err := db.Unsent(t.Context(), shard, 1_000_000)
+		list, err := db.Unsent(t.Context(), map[int]int{shard: 1_000_000})
 		if err != nil {
 			t.Fatal(err)
 		}
+		messages := list[shard]
 		for i := range messages {
 			if i > 0 && messages[i].Number <= messages[i-1].Number {
 				t.Errorf("shard %d: message %d after %d", shard, messages[i].Number, messages[i-1].Number)

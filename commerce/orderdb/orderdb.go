@@ -68,9 +68,10 @@ type DB interface {
 	// Leave makes the instance not count, until its next Hold: the others may
 	// take what was its share. What it still holds is lost.
 	Leave(ctx context.Context) error
-	// Unsent returns at most limit messages of a shard that are not marked as
-	// sent, by number, in the order in which they must reach Kafka.
-	Unsent(ctx context.Context, shard int, limit int) ([]Message, error)
+	// Unsent returns messages that are not marked as sent, by shard: of each shard
+	// that limits names at most so many, by number, in the order in which they must
+	// reach Kafka.
+	Unsent(ctx context.Context, limits map[int]int) (map[int][]Message, error)
 	// Sent marks messages as sent. Marking one twice is fine.
 	Sent(ctx context.Context, numbers []int64) error
 	// Pending counts what is not sent, and says when the oldest of it was

@@ -137,9 +137,24 @@ func (d *postgresDB) Products(ctx context.Context, after event.ID, limit int) ([
 	return postgresRows(ctx, d, scanProduct, postgresProducts+` WHERE id > $1 ORDER BY id LIMIT $2`, string(after), limit)
 }
 
-func (d *postgresDB) Unsent(ctx context.Context, shard int, limit int) ([]Message, error) {
-	return postgresRows(ctx, d, scanMessage, `SELECT number, topic, key, value, headers, at FROM outbox
-		WHERE shard = $1 AND sent IS NULL ORDER BY number LIMIT $2`, shard, limit)
+func (d *postgresDB) Unsent(ctx context.Context, limits map[int]int) (map[int][]Message, error) {
+	var shards, most []int32
+	for shard, limit := range limits {
+		shards, most = append(shards, int32(shard)), append(most, int32(limit))
+	}
+	unsent := make(map[int][]Message, len(limits))
+	_, err := postgresRows(ctx, d, func(scan func(...any) error) (none struct{}, err error) {
+		var shard int
+		m, err := scanMessage(func(into ...any) error { return scan(append([]any{&shard}, into...)...) })
+		unsent[shard] = append(unsent[shard], m)
+		return none, err
+	}, `SELECT s.shard, o.* FROM unnest($1::int[], $2::int[]) AS s(shard, most) CROSS JOIN LATERAL (
+			SELECT number, topic, key, value, headers, at FROM outbox
+			WHERE outbox.shard = s.shard AND sent IS NULL ORDER BY number LIMIT s.most) AS o ORDER BY o.number`, shards, most)
+	if err != nil {
+		return nil, err
+	}
+	return unsent, nil
 }
 
 func (d *postgresDB) Pending(ctx context.Context) (n int64, oldest time.Time, err error) {

@@ -244,7 +244,7 @@ func TestPostgresStopped(t *testing.T) {
 		"apply": func() error {
 			return db.Apply(t.Context(), Batch{Orders: []OrderChange{change("1", event.TopicErrors, 1, Unknown)}})
 		},
-		"unsent": func() error { _, err := db.Unsent(t.Context(), 0, 1); return err },
+		"unsent": func() error { _, err := db.Unsent(t.Context(), map[int]int{0: 1}); return err },
 		"hold":   func() error { _, _, err := db.Hold(t.Context(), 1); return err },
 		"ping":   func() error { return db.Ping(t.Context()) },
 	} {

@@ -202,10 +202,18 @@ func (d *sqliteDB) Products(ctx context.Context, after event.ID, limit int) ([]P
 		sqliteProducts+` WHERE id > ? ORDER BY id LIMIT ?`, string(after), limit)
 }
 
-func (d *sqliteDB) Unsent(ctx context.Context, shard int, limit int) ([]Message, error) {
-	return sqliteRows(ctx, d.read, scanMessage,
-		`SELECT number, topic, key, value, headers, at FROM outbox INDEXED BY outbox_unsent WHERE shard = ? AND sent IS NULL ORDER BY number LIMIT ?`,
-		shard, limit)
+func (d *sqliteDB) Unsent(ctx context.Context, limits map[int]int) (map[int][]Message, error) {
+	unsent := make(map[int][]Message, len(limits))
+	for shard, limit := range limits {
+		var err error
+		unsent[shard], err = sqliteRows(ctx, d.read, scanMessage,
+			`SELECT number, topic, key, value, headers, at FROM outbox INDEXED BY outbox_unsent WHERE shard = ? AND sent IS NULL ORDER BY number LIMIT ?`,
+			shard, limit)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return unsent, nil
 }
 
 func scanMessage(scan func(...any) error) (m Message, err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,19 +16,29 @@ import (
 // fixed is a database of one benchmark: b.N messages in four shards, read once.
 type fixed struct {
 	*instance
+	mu     sync.Mutex
 	queues [4][]orderdb.Message
 	ends   chan int
 }
 
-func (f *fixed) Unsent(_ context.Context, shard, limit int) ([]orderdb.Message, error) {
-	q := f.queues[shard]
-	return slices.Clone(q[:min(limit, len(q))]), nil
+func (f *fixed) Unsent(_ context.Context, limits map[int]int) (map[int][]orderdb.Message, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := map[int][]orderdb.Message{}
+	for shard, limit := range limits {
+		q := f.queues[shard]
+		out[shard] = slices.Clone(q[:min(limit, len(q))])
+	}
+	return out, nil
 }
 
-// Sent is called by the holder of a shard, for the first messages of its queue.
+// Sent is called for the first messages of queues.
 func (f *fixed) Sent(_ context.Context, numbers []int64) error {
-	shard := numbers[0] % 4
-	f.queues[shard] = f.queues[shard][len(numbers):]
+	f.mu.Lock()
+	for _, n := range numbers {
+		f.queues[n%4] = f.queues[n%4][1:]
+	}
+	f.mu.Unlock()
 	f.ends <- len(numbers)
 	return nil
 }

@@ -25,6 +25,7 @@ type cluster struct {
 	fake  *kfake.Cluster // nil if real
 	kafka kclient.Config
 	tag   string
+	into  string // the topic that fill fills
 }
 
 // onClusters runs a test on the in-process fake and on Apache Kafka.
@@ -36,6 +37,23 @@ func onClusters(t *testing.T, f func(t *testing.T, c *cluster)) {
 		f(t, c)
 	})
 }
+
+// onKinds runs a test on both, with messages that go in transactions and with
+// messages of a repeatable topic.
+func onKinds(t *testing.T, f func(t *testing.T, c *cluster)) {
+	for _, into := range []string{"a", repeatable} {
+		t.Run(into, func(t *testing.T) {
+			t.Parallel()
+			onClusters(t, func(t *testing.T, c *cluster) {
+				c.into = into
+				f(t, c)
+			})
+		})
+	}
+}
+
+// repeatable is the topic whose messages need no transactions.
+const repeatable = "r"
 
 func newCluster(tb testing.TB) *cluster {
 	tb.Helper()
@@ -51,13 +69,14 @@ func newCluster(tb testing.TB) *cluster {
 
 const partitions = 3
 
-// create makes the topics "a" and "b".
+// create makes the topics "a", "b" and "r".
 func (c *cluster) create() {
 	c.tb.Helper()
+	c.into = "a"
 	c.tag = fmt.Sprintf("relay-%d-", time.Now().UnixNano())
 	cl := c.client()
 	defer cl.Close()
-	resp, err := kadm.NewClient(cl).CreateTopics(context.Background(), partitions, 1, nil, c.n("a"), c.n("b"))
+	resp, err := kadm.NewClient(cl).CreateTopics(context.Background(), partitions, 1, nil, c.n("a"), c.n("b"), c.n(repeatable))
 	if err != nil {
 		c.tb.Fatal(err)
 	}
@@ -97,7 +116,8 @@ func (c *cluster) start(db DB, opts ...func(*Config)) *running {
 func (c *cluster) prepare(db DB, opts ...func(*Config)) *running {
 	c.tb.Helper()
 	x := &running{tb: c.tb, reg: prometheus.NewRegistry(), log: &logs{}}
-	cfg := Config{DB: db, Kafka: c.kafka, Registerer: x.reg, Logger: slog.New(slog.NewTextHandler(x.log, nil))}
+	cfg := Config{DB: db, Kafka: c.kafka, Registerer: x.reg, Logger: slog.New(slog.NewTextHandler(x.log, nil)),
+		Repeatable: func(topic string) bool { return topic == c.n(repeatable) }}
 	for _, o := range opts {
 		o(&cfg)
 	}
@@ -273,6 +293,6 @@ func (c *cluster) allSent(m *memory) {
 // fill submits n messages of k keys.
 func (c *cluster) fill(m *memory, n, k int) {
 	for i := range n {
-		m.submit(c.n("a"), fmt.Sprintf("k%d", i%k))
+		m.submit(c.n(c.into), fmt.Sprintf("k%d", i%k))
 	}
 }

@@ -5,12 +5,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/comptoir/comptoir/commerce/orderdb"
@@ -21,7 +24,7 @@ import (
 // over sends the same again, in order, and goes on.
 func TestCrashBetweenCommitAndMark(t *testing.T) {
 	t.Parallel()
-	onClusters(t, func(t *testing.T, c *cluster) {
+	onKinds(t, func(t *testing.T, c *cluster) {
 		m := newMemory(1)
 		one, two := m.instance(), m.instance()
 		asked := make(chan struct{})
@@ -47,7 +50,10 @@ func TestFaults(t *testing.T) {
 		for _, f := range []fate{lostBefore, answerLost} {
 			t.Run(fmt.Sprintf("%s/%s", kmsg.NameForKey(int16(key)), f), func(t *testing.T) {
 				t.Parallel()
-				onClusters(t, func(t *testing.T, c *cluster) {
+				onKinds(t, func(t *testing.T, c *cluster) {
+					if key == kmsg.EndTxn && c.into == repeatable {
+						return // there is none
+					}
 					m := newMemory(1)
 					c.fill(m, 250, 7)
 					w := newWire()
@@ -76,26 +82,32 @@ func TestErrorAnswers(t *testing.T) {
 		{kmsg.EndTxn, []*kerr.Error{kerr.NotCoordinator, kerr.ProducerFenced, kerr.InvalidTxnState, kerr.UnknownServerError, kerr.RequestTimedOut}},
 	} {
 		for _, e := range row.errors {
-			t.Run(kmsg.NameForKey(int16(row.key))+"/"+e.Message, func(t *testing.T) {
-				t.Parallel()
-				c := newCluster(t)
-				m := newMemory(1)
-				c.fill(m, 250, 7)
-				fault := c.fake.Fault(kfake.Fault{Keys: []kmsg.Key{row.key}, TopLevel: row.key != kmsg.Produce, Err: e})
-				c.start(m.instance())
-				c.allSent(m)
-				if fault.Hits() == 0 {
-					t.Error("the fault did not strike")
+			for _, into := range []string{"a", repeatable} {
+				if row.key == kmsg.EndTxn && into == repeatable {
+					continue // there is none
 				}
-				c.verify(m)
-			})
+				t.Run(kmsg.NameForKey(int16(row.key))+"/"+e.Message+"/"+into, func(t *testing.T) {
+					t.Parallel()
+					c := newCluster(t)
+					c.into = into
+					m := newMemory(1)
+					c.fill(m, 250, 7)
+					fault := c.fake.Fault(kfake.Fault{Keys: []kmsg.Key{row.key}, TopLevel: row.key != kmsg.Produce, Err: e})
+					c.start(m.instance())
+					c.allSent(m)
+					if fault.Hits() == 0 {
+						t.Error("the fault did not strike")
+					}
+					c.verify(m)
+				})
+			}
 		}
 	}
 }
 
 func TestKafkaAway(t *testing.T) {
 	t.Parallel()
-	onClusters(t, func(t *testing.T, c *cluster) {
+	onKinds(t, func(t *testing.T, c *cluster) {
 		plain := c.kafka
 		m := newMemory(4)
 		w := newWire()
@@ -123,10 +135,12 @@ func TestKafkaAway(t *testing.T) {
 // TestStopWhileKafkaIsAway: the stop ends by itself, without its context.
 func TestStopWhileKafkaIsAway(t *testing.T) {
 	t.Parallel()
-	for _, from := range []string{"the start", "the middle"} {
-		t.Run("from "+from, func(t *testing.T) {
+	for _, row := range []struct{ from, into string }{{"the start", "a"}, {"the middle", "a"}, {"the middle", repeatable}} {
+		from := row.from
+		t.Run("from "+from+"/"+row.into, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
+			c.into = row.into
 			plain := c.kafka
 			m := newMemory(2)
 			db := m.instance()
@@ -258,11 +272,11 @@ func TestTakeoverOfAnOpenTransaction(t *testing.T) {
 
 func TestRefusedMessages(t *testing.T) {
 	t.Parallel()
-	onClusters(t, func(t *testing.T, c *cluster) {
+	onKinds(t, func(t *testing.T, c *cluster) {
 		m := newMemory(1)
 		c.fill(m, 130, 7)
 		big := bytes.Repeat([]byte("x"), 2<<20)
-		m.add(orderdb.Message{Topic: c.n("a"), Key: []byte("big"), Value: big})
+		m.add(orderdb.Message{Topic: c.n(c.into), Key: []byte("big"), Value: big})
 		c.fill(m, 20, 7)
 		bad := "no topic!"
 		if c.fake != nil { // which calls such a name unknown, not invalid
@@ -296,6 +310,134 @@ func TestRefusedMessages(t *testing.T) {
 			}
 		}
 		m.rows = kept
+		m.mu.Unlock()
+		if again := c.verify(m); again != 0 {
+			t.Errorf("%d messages were sent again", again)
+		}
+	})
+}
+
+// TestFormerHolderOfRepeatable: a holder is paused with its batch on the way, and
+// another one takes over and sends everything. What comes late comes again.
+func TestFormerHolderOfRepeatable(t *testing.T) {
+	t.Parallel()
+	onClusters(t, func(t *testing.T, c *cluster) {
+		c.into = repeatable
+		plain := c.kafka
+		m := newMemory(1)
+		one, two := m.instance(), m.instance()
+		two.greedy = true
+		c.fill(m, 50, 7)
+		w := newWire()
+		late := w.strike(kmsg.Produce, heldUp)
+		c.kafka.Dial = w.dial
+		r := c.start(one)
+		<-late.fired
+		c.kafka = plain
+		c.fill(m, 50, 7)
+		c.start(two)
+		c.allSent(m)
+		close(late.release)
+		eventually(t, "the late batch is there", func() bool { return r.value("comptoir_outbox_sent_total", "") > 0 })
+		m.mu.Lock()
+		want := map[string]string{} // by value, what comes before it of its key
+		last := map[string]string{}
+		for _, row := range m.rows {
+			want[string(row.Value)], last[string(row.Key)] = last[string(row.Key)], string(row.Value)
+		}
+		m.mu.Unlock()
+		seen := map[string]int{"": 1}
+		again := 0
+		for _, rec := range c.committed(c.n(repeatable)) {
+			v := string(rec.Value)
+			if seen[v]++; seen[v] > 1 {
+				again++
+			} else if seen[want[v]] == 0 {
+				t.Errorf("%s stands before %s", v, want[v])
+			}
+		}
+		if len(seen) != 101 || again != 50 {
+			t.Errorf("%d messages are there, and %d again; want 100 and 50", len(seen)-1, again)
+		}
+	})
+}
+
+// TestKindsKeepTheirOrder: messages with and without transactions take turns in one
+// shard, and each waits for the one before it.
+func TestKindsKeepTheirOrder(t *testing.T) {
+	t.Parallel()
+	onClusters(t, func(t *testing.T, c *cluster) {
+		m := newMemory(1)
+		for i := range 60 {
+			c.into = []string{"a", repeatable}[i/3%2]
+			c.fill(m, 1, 1)
+		}
+		var told []int64
+		r := c.start(m.instance(), func(cfg *Config) {
+			cfg.Sent = func(m orderdb.Message, _ *kgo.Record, _ time.Time) { told = append(told, m.Number) }
+		})
+		c.allSent(m)
+		r.stop()
+		if !slices.IsSorted(told) || len(told) != 60 {
+			t.Errorf("sent in the order %v", told)
+		}
+		for _, rec := range c.committed(c.n("a"), c.n(repeatable)) {
+			if in := rec.Attrs.IsTransactional(); in != (rec.Topic == c.n("a")) {
+				t.Errorf("a record of %s is in a transaction: %t", rec.Topic, in)
+			}
+		}
+		if again := c.verify(m); again != 0 {
+			t.Errorf("%d messages were sent again", again)
+		}
+	})
+}
+
+// TestRefusedBesideOthers: a message that only the broker knows to be too large,
+// so that it refuses all that stands with it in a batch, costs no shard any other.
+func TestRefusedBesideOthers(t *testing.T) {
+	t.Parallel()
+	onKinds(t, func(t *testing.T, c *cluster) {
+		admin := c.client()
+		defer admin.Close()
+		limit := "20000"
+		if _, err := kadm.NewClient(admin).AlterTopicConfigs(context.Background(),
+			[]kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &limit}}, c.n(c.into)); err != nil {
+			t.Fatal(err)
+		}
+		const shards = 4
+		m := newMemory(shards)
+		r := c.start(m.instance())
+		c.fill(m, 100, 40)
+		c.allSent(m)
+		// Each shard has one message, all for one partition, at once.
+		partition := kgo.StickyKeyPartitioner(nil).ForTopic("").Partition
+		keys := make([]string, shards)
+		for i, missing := 0, shards; missing > 0; i++ {
+			key := fmt.Sprint("key", i)
+			if shard := shardOf([]byte(key), shards); keys[shard] == "" && partition(&kgo.Record{Key: []byte(key)}, partitions) == 0 {
+				keys[shard] = key
+				missing--
+			}
+		}
+		m.mu.Lock()
+		for shard, key := range keys {
+			msg := orderdb.Message{Topic: c.n(c.into), Key: []byte(key)}
+			if shard == 2 {
+				msg.Value = bytes.Repeat([]byte("x"), 30000)
+			}
+			m.put(msg)
+		}
+		m.mu.Unlock()
+		eventually(t, "the large one is passed over", func() bool { return r.value("comptoir_outbox_refused_total", "") == 1 })
+		eventually(t, "all others are sent", func() bool { return m.unsent() == 1 })
+		c.fill(m, 100, 40)
+		eventually(t, "and those after them", func() bool { return m.unsent() == 1 })
+		r.stop()
+		if n := r.value("comptoir_outbox_refused_total", ""); n != 1 || r.log.count("number=103") != 1 {
+			t.Errorf("%v messages are passed over, the large one %d times", n, r.log.count("number=103"))
+		}
+		m.mu.Lock()
+		m.rows = slices.Delete(m.rows, 102, 103)
 		m.mu.Unlock()
 		if again := c.verify(m); again != 0 {
 			t.Errorf("%d messages were sent again", again)

@@ -39,11 +39,20 @@ func (m *memory) submit(topic, key string) {
 	m.add(orderdb.Message{Topic: topic, Key: []byte(key)})
 }
 
-func (m *memory) add(msg orderdb.Message) {
+func shardOf(key []byte, shards int) int {
 	h := fnv.New32a()
-	_, _ = h.Write(msg.Key)
+	_, _ = h.Write(key)
+	return int(h.Sum32() % uint32(shards))
+}
+
+func (m *memory) add(msg orderdb.Message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.put(msg)
+}
+
+// put is add while m.mu is held.
+func (m *memory) put(msg orderdb.Message) {
 	msg.Number = int64(len(m.rows) + 1)
 	if msg.Value == nil {
 		msg.Value = fmt.Appendf(nil, "%s/%d", msg.Key, msg.Number)
@@ -51,7 +60,7 @@ func (m *memory) add(msg orderdb.Message) {
 	if msg.At.IsZero() {
 		msg.At = time.Now() // an old one falls under Kafka's retention
 	}
-	m.rows = append(m.rows, &row{Message: msg, shard: int(h.Sum32() % uint32(m.shards))})
+	m.rows = append(m.rows, &row{Message: msg, shard: shardOf(msg.Key, m.shards)})
 	close(m.wake)
 	m.wake = make(chan struct{})
 }
@@ -72,7 +81,7 @@ func (m *memory) unsent() int {
 // instance is the outbox as one instance sees it.
 type instance struct {
 	*memory
-	reads atomic.Int64 // calls of Unsent
+	reads atomic.Int64 // of Unsent
 	// onSent, if not nil, is asked before rows are marked: an error is returned
 	// instead.
 	onSent func(ctx context.Context) error
@@ -156,14 +165,14 @@ func (i *instance) Relays(context.Context) (int, error) {
 	return n, nil
 }
 
-func (i *instance) Unsent(_ context.Context, shard, limit int) ([]orderdb.Message, error) {
+func (i *instance) Unsent(_ context.Context, limits map[int]int) (map[int][]orderdb.Message, error) {
 	i.reads.Add(1)
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	var out []orderdb.Message
+	out := map[int][]orderdb.Message{}
 	for _, r := range i.rows {
-		if r.shard == shard && !r.sent && len(out) < limit {
-			out = append(out, r.Message)
+		if !r.sent && len(out[r.shard]) < limits[r.shard] {
+			out[r.shard] = append(out[r.shard], r.Message)
 		}
 	}
 	return out, nil

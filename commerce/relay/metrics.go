@@ -14,18 +14,18 @@ const (
 
 // metrics is what a Relay counts. How much is pending is the database's to say.
 type metrics struct {
-	sent        prometheus.Counter
-	refused     prometheus.Counter
-	errors      *prometheus.CounterVec
-	batch       prometheus.Histogram
-	transaction prometheus.Histogram
-	held        prometheus.Gauge
+	sent    prometheus.Counter
+	refused prometheus.Counter
+	errors  *prometheus.CounterVec
+	batch   prometheus.Histogram
+	write   prometheus.Histogram
+	held    prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		sent: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "comptoir_outbox_sent_total", Help: "Messages committed to Kafka; those that were sent again count again.",
+			Name: "comptoir_outbox_sent_total", Help: "Messages that are in Kafka; those that were sent again count again.",
 		}),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "comptoir_outbox_refused_total", Help: "Messages that Kafka refuses for good; they stay in the order database, unsent.",
@@ -34,11 +34,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "comptoir_outbox_errors_total", Help: "Failed tries to relay the outbox, by step.",
 		}, []string{"step"}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "comptoir_outbox_batch_messages", Help: "Messages of a transaction.",
+			Name: "comptoir_outbox_batch_messages", Help: "Messages of a batch.",
 			Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000},
 		}),
-		transaction: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "comptoir_outbox_transaction_duration_seconds", Help: "Time from the begin of a transaction to its commit.",
+		write: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "comptoir_outbox_transaction_duration_seconds", Help: "Time that a batch took to be in Kafka, most of them a transaction or the records of orders.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 10},
 		}),
 		held: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -48,6 +48,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, step := range []string{stepShare, stepOpen, stepRead, stepProduce, stepCommit, stepMark} {
 		m.errors.WithLabelValues(step)
 	}
-	reg.MustRegister(m.sent, m.refused, m.errors, m.batch, m.transaction, m.held)
+	reg.MustRegister(m.sent, m.refused, m.errors, m.batch, m.write, m.held)
 	return m
 }

@@ -119,7 +119,7 @@ func TestClockIsWrong(t *testing.T) {
 // that can, and takes its share again later.
 func TestOutOfReach(t *testing.T) {
 	t.Parallel()
-	onClusters(t, func(t *testing.T, c *cluster) {
+	onKinds(t, func(t *testing.T, c *cluster) {
 		plain := c.kafka
 		m := newMemory(4)
 		one, two := m.instance(), m.instance()

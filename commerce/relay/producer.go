@@ -31,6 +31,7 @@ const (
 // often it is sent. Which one is known if there is one only.
 type refusedError struct {
 	messages []orderdb.Message
+	alone    bool // nothing else was written with them
 	err      error
 }
 
@@ -41,6 +42,11 @@ func (e *refusedError) Unwrap() error { return e.err }
 // state. A missing topic is none: it may be made again, and orders must wait for
 // it in their order. Nor is a refused timestamp: a clock is set right.
 var forGood = []error{kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTopicException}
+
+func isRefused(err error) bool {
+	var refused *refusedError
+	return errors.As(err, &refused)
+}
 
 func isForGood(err error) bool {
 	for _, e := range forGood {
@@ -75,16 +81,12 @@ type producer struct {
 // in the topics too.
 func openProducer(ctx context.Context, kafka kclient.Config, id string, timeout time.Duration, log *slog.Logger, outages *kclient.Outages) (*producer, error) {
 	seen := outages.Count()
-	cl, err := kafka.New(
-		kgo.WithHooks(outages),
+	cl, err := kafka.New(append(producerOptions(outages),
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(timeout),
 		// Kafka's markers of the last transaction may still be on their way.
 		kgo.ConcurrentTransactionsBackoff(2*time.Millisecond),
-		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // Kafka's: murmur2 of the key
-		kgo.ManualFlushing(),
-		kgo.ProducerBatchCompression(kgo.NoCompression()),
-	)
+	)...)
 	if err != nil {
 		return nil, err
 	}
@@ -101,15 +103,28 @@ func openProducer(ctx context.Context, kafka kclient.Config, id string, timeout 
 	return &producer{cl, timeout, outages, seen}, nil
 }
 
+// producerOptions are those of every client that writes messages.
+func producerOptions(outages *kclient.Outages) []kgo.Opt {
+	return []kgo.Opt{
+		kgo.WithHooks(outages),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // Kafka's: murmur2 of the key
+		kgo.ManualFlushing(),
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+	}
+}
+
 // outboxTopics are those that messages are for.
 var outboxTopics = []string{event.TopicOrders, event.TopicProducts, event.TopicSupplies, event.TopicJournal}
 
 // spent says that there was an outage.
 func (p *producer) spent() bool { return p.outages.Count() != p.seen }
 
-func (p *producer) close() {
-	p.cl.UnsafeAbortBufferedRecords()
-	p.cl.Close()
+func (p *producer) close() { closeClient(p.cl) }
+
+// closeClient closes a client and forgets what it has not sent.
+func closeClient(cl *kgo.Client) {
+	cl.UnsafeAbortBufferedRecords()
+	cl.Close()
 }
 
 // send writes the messages in one transaction, in their order. If it fails, step
@@ -145,7 +160,7 @@ func (p *producer) send(ctx context.Context, msgs []orderdb.Message) (records []
 	switch {
 	case refused != nil:
 		p.abort()
-		return nil, stepProduce, &refusedError{messages: msgs, err: refused}
+		return nil, stepProduce, &refusedError{messages: msgs, alone: true, err: refused}
 	case failed != nil || flushed != nil:
 		p.abort()
 		return nil, stepProduce, fmt.Errorf("produce: %w", errors.Join(failed, flushed))

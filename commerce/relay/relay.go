@@ -3,14 +3,18 @@
 // happens while Kafka or the order database is away. It must not know what the
 // messages mean, and it changes nothing in the database but that a row was sent.
 //
-// What it promises: every row reaches Kafka at least once, in a committed
-// transaction. A row is sent twice only if a commit's outcome was lost or could
-// not be marked before the shard changed hands. Rows of a shard are committed in
-// the order of their numbers, one transaction after the other, and who takes a
-// shard over fences its former holder before it reads what is unsent: so what is
-// sent again is sent in order too, and the last record of a key is that of its
-// last row. The one exception is a row that Kafka refuses for good, which is left
-// unsent and passed over until the next start.
+// What it promises: every row reaches Kafka at least once. A row is sent twice
+// only if Kafka's answer was lost or could not be marked before the shard changed
+// hands. Rows of a shard are sent in the order of their numbers, one batch after
+// the other, and what is sent again is sent in order too. The one exception is a
+// row that Kafka refuses for good, which is left unsent and passed over until the
+// next start.
+//
+// A batch is a transaction, and who takes a shard over fences its former holder
+// before it reads what is unsent: so the last record of a key is that of its last
+// row. Rows of topics whose readers know what comes twice (Config.Repeatable) do
+// without, see decision 0012: of these a holder that was asleep, or whose network
+// was, may write its last batch once more, late.
 package relay
 
 import (
@@ -44,7 +48,7 @@ type DB interface {
 	Hold(ctx context.Context, shard int) (lock orderdb.Lock, ok bool, err error)
 	Relays(ctx context.Context) (int, error)
 	Leave(ctx context.Context) error
-	Unsent(ctx context.Context, shard int, limit int) ([]orderdb.Message, error)
+	Unsent(ctx context.Context, limits map[int]int) (map[int][]orderdb.Message, error)
 	Sent(ctx context.Context, numbers []int64) error
 	Wake() <-chan struct{}
 }
@@ -57,8 +61,13 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer receives the metrics; nil means nowhere.
 	Registerer prometheus.Registerer
-	// Sent is called for each message once its record is committed, with the
-	// record as it stands in Kafka and the time at which its transaction began;
+	// Repeatable tells of a topic whose readers take a record that comes again,
+	// at any time later, for what it is: its messages are written without a
+	// transaction, which a lone one would spend most of its time in. nil means
+	// none is.
+	Repeatable func(topic string) bool
+	// Sent is called for each message once its record is in Kafka, with the
+	// record as it stands there and the time at which its batch was begun;
 	// again for a message that is sent again. It is called by several goroutines
 	// at once and holds the shard up. nil means nothing.
 	Sent func(m orderdb.Message, r *kgo.Record, began time.Time)
@@ -85,12 +94,15 @@ type Relay struct {
 	quit chan struct{} // closed when Stop is called
 	wg   sync.WaitGroup
 
-	mu      sync.Mutex
-	started bool
-	stopped bool
-	held    map[int]*shard
-	trouble map[int]error     // by shard; -1 stands for the sharing of shards
-	closed  map[int]time.Time // shards whose producer cannot be opened, and since when
+	news chan struct{} // holds one, for the courier
+
+	mu       sync.Mutex
+	started  bool
+	stopped  bool
+	held     map[int]*shard
+	enrolled map[int]*enrolled
+	trouble  map[int]error     // by shard; -1 stands for the sharing of shards
+	closed   map[int]time.Time // shards whose producer cannot be opened, and since when
 }
 
 // New makes a Relay. It contacts nobody.
@@ -104,12 +116,15 @@ func New(cfg Config) (*Relay, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Repeatable == nil {
+		cfg.Repeatable = func(string) bool { return false }
+	}
 	if cfg.Registerer == nil {
 		cfg.Registerer = prometheus.NewRegistry()
 	}
 	r := &Relay{
 		cfg: cfg, log: cfg.Logger, metrics: newMetrics(cfg.Registerer), prefix: "comptoir-outbox-", timeout: transactionTimeout, grace: stopGrace, poll: pollMin,
-		quit: make(chan struct{}), held: map[int]*shard{}, trouble: map[int]error{}, closed: map[int]time.Time{},
+		quit: make(chan struct{}), held: map[int]*shard{}, enrolled: map[int]*enrolled{}, news: make(chan struct{}, 1), trouble: map[int]error{}, closed: map[int]time.Time{},
 		rest: rest{after: restAfter, least: restLeast},
 	}
 	r.ctx, r.kill = context.WithCancel(context.Background())
@@ -131,6 +146,7 @@ func (r *Relay) Start(context.Context) error {
 	r.started = true
 	wake := r.cfg.DB.Wake()
 	r.wg.Go(func() { r.share() })
+	r.wg.Go(func() { r.carry() })
 	r.wg.Go(func() { r.passOn(wake) })
 	r.wg.Go(func() { r.listen(probe) })
 	return nil
@@ -163,7 +179,15 @@ func (r *Relay) Health() error {
 	return nil
 }
 
-// passOn wakes all shards when the database has something new.
+// kick puts something into a channel that holds one.
+func kick(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it is there already
+	}
+}
+
+// passOn wakes the courier when the database has something new.
 func (r *Relay) passOn(wake <-chan struct{}) {
 	for {
 		select {
@@ -171,16 +195,9 @@ func (r *Relay) passOn(wake <-chan struct{}) {
 			return
 		case <-wake:
 		}
-		// First the next one: it tells of all that comes after the shards look.
+		// First the next one: it tells of all that comes after the courier looks.
 		wake = r.cfg.DB.Wake()
-		r.mu.Lock()
-		for _, s := range r.held {
-			select {
-			case s.wake <- struct{}{}:
-			default: // it has not looked since the last one
-			}
-		}
-		r.mu.Unlock()
+		kick(r.news)
 	}
 }
 

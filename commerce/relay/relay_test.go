@@ -4,19 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/comptoir/comptoir/commerce/orderdb"
 )
 
 func TestEverythingOnceAndInOrder(t *testing.T) {
 	t.Parallel()
-	onClusters(t, func(t *testing.T, c *cluster) {
+	onKinds(t, func(t *testing.T, c *cluster) {
 		m := newMemory(4)
 		c.fill(m, 2500, 40) // before the start: several batches of a shard
 		var told atomic.Int64
@@ -273,9 +275,45 @@ func (f *flaky) Relays(ctx context.Context) (int, error) {
 	return f.instance.Relays(ctx)
 }
 
-func (f *flaky) Unsent(ctx context.Context, shard, limit int) ([]orderdb.Message, error) {
+func (f *flaky) Unsent(ctx context.Context, limits map[int]int) (map[int][]orderdb.Message, error) {
 	if f.down.Load() {
 		return nil, errDown
 	}
-	return f.instance.Unsent(ctx, shard, limit)
+	return f.instance.Unsent(ctx, limits)
+}
+
+// TestFirstRecordOfATopicGoesAhead: as long as the client does not know a topic's
+// partitions, nothing may be sent that another record of its key could fail before.
+func TestFirstRecordOfATopicGoesAhead(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.into = repeatable
+	var mu sync.Mutex
+	var sizes []int32
+	c.fake.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.fake.KeepControl()
+		var n int32
+		for _, topic := range req.(*kmsg.ProduceRequest).Topics {
+			for _, p := range topic.Partitions {
+				var b kmsg.RecordBatch
+				if err := b.ReadFrom(p.Records); err != nil {
+					t.Error(err)
+				}
+				n += b.NumRecords
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		sizes = append(sizes, n)
+		return nil, nil, false
+	})
+	m := newMemory(1)
+	c.fill(m, 50, 7)
+	c.start(m.instance())
+	c.allSent(m)
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.Equal(sizes, []int32{1, 49}) {
+		t.Errorf("requests of %d records, want 1 and 49", sizes)
+	}
 }

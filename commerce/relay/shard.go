@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -30,22 +29,22 @@ const (
 	backoffMin = 100 * time.Millisecond
 	backoffMax = 2 * time.Second
 
-	// A transaction costs about the same however few messages it has, so the next
-	// one waits as long as the last one took, at most paceMax, unless a full batch
-	// is there. After a pause a message goes at once.
+	// A turn costs about the same however few messages it has, so the next one
+	// waits as long as the last one took, at most paceMax, unless a full batch is
+	// there. After a pause a message goes at once.
 	paceMax = 10 * time.Millisecond
 )
 
-// shard is a shard that we hold. One goroutine works it.
+// shard is a shard that we hold. A goroutine of its own keeps its producer open.
 type shard struct {
 	relay  *Relay
 	number int
 	lock   orderdb.Lock
-	wake   chan struct{} // holds at most one
 	giveUp chan struct{} // closed by release
 
-	// Of the goroutine:
+	// Of the goroutine, or of the courier while that has it in hand:
 	limit   int            // of the next batch
+	alone   bool           // it is written by itself: Kafka has refused one of its messages
 	refused map[int64]bool // numbers that Kafka does not take
 	failed  int            // tries in a row
 }
@@ -53,7 +52,7 @@ type shard struct {
 func newShard(r *Relay, number int, lock orderdb.Lock) *shard {
 	return &shard{
 		relay: r, number: number, lock: lock, limit: firstBatch, refused: map[int64]bool{},
-		wake: make(chan struct{}, 1), giveUp: make(chan struct{}),
+		giveUp: make(chan struct{}),
 	}
 }
 
@@ -114,10 +113,11 @@ func (s *shard) run() {
 	}
 }
 
-// session makes a producer, which fences whoever had the shard before, and sends
-// what is unsent until it is asked to end (nil) or something fails. After a
-// failure nothing is known but what the database says: the producer is thrown
-// away, and the next session begins by reading.
+// session makes a producer, which fences whoever had the shard before, and has the
+// courier send what is unsent until it is asked to end or the session has to be
+// renewed (nil), or something fails. After a failure nothing is known but what the
+// database says: the producer is thrown away, and the next session begins by
+// reading.
 func (s *shard) session(ctx context.Context) error {
 	began := time.Now()
 	p, err := openProducer(ctx, s.relay.cfg.Kafka, s.relay.transactionalID(s.number), s.relay.timeout, s.relay.log, &s.relay.outages)
@@ -128,105 +128,25 @@ func (s *shard) session(ctx context.Context) error {
 	}
 	defer p.close()
 	s.relay.hasOpened(s.number)
-	poll := s.relay.poll
-	for {
-		if p.spent() {
-			return nil
-		}
-		began := time.Now()
-		n, more, err := s.turn(ctx, p)
-		if err != nil {
-			return err
-		}
-		s.failed = 0
-		s.relay.isWell(s.number)
-		if s.ending() {
-			return nil
-		}
-		if more {
-			continue
-		}
-		if n > 0 {
-			poll = s.relay.poll
-			s.sleep(ctx, min(time.Since(began), paceMax))
-		}
-		select {
-		case <-s.giveUp:
-		case <-s.relay.quit:
-		case <-ctx.Done():
-		case <-s.wake:
-			poll = s.relay.poll
-		case <-time.After(poll):
-			poll = min(2*poll, pollFactor*s.relay.poll)
-		}
-		if s.ending() {
-			return nil
-		}
-	}
+	return s.relay.enrol(ctx, s, p)
 }
 
-// turn sends one batch: n messages, and more are there if more is true.
-func (s *shard) turn(ctx context.Context, p *producer) (n int, more bool, err error) {
-	limit := s.limit + len(s.refused)
-	msgs, err := s.relay.cfg.DB.Unsent(ctx, s.number, limit)
-	if err != nil {
-		s.relay.metrics.errors.WithLabelValues(stepRead).Inc()
-		return 0, false, fmt.Errorf("read the outbox: %w", err)
-	}
-	more = len(msgs) == limit
-	msgs = slices.DeleteFunc(msgs, func(m orderdb.Message) bool { return s.refused[m.Number] })
-	if len(msgs) > s.limit {
-		msgs = msgs[:s.limit]
-	}
+// batch returns which of the unsent messages go next, all of one kind, repeatable
+// or not, and whether there is more; limit is how many were asked for.
+func (s *shard) batch(unsent []orderdb.Message, limit int) (msgs []orderdb.Message, more bool) {
+	more = len(unsent) == limit
+	msgs = slices.DeleteFunc(unsent, func(m orderdb.Message) bool { return s.refused[m.Number] })
 	if len(msgs) == 0 {
-		return 0, false, nil
+		return nil, false
 	}
-	began := time.Now()
-	records, step, err := p.send(ctx, msgs)
-	if err != nil {
-		s.relay.metrics.errors.WithLabelValues(step).Inc()
-		return 0, false, err
-	}
-	s.relay.metrics.transaction.Observe(time.Since(began).Seconds())
-	s.relay.metrics.batch.Observe(float64(len(msgs)))
-	s.relay.metrics.sent.Add(float64(len(msgs)))
-	if s.relay.cfg.Sent != nil {
-		for i, m := range msgs {
-			s.relay.cfg.Sent(m, records[i], began)
+	n := min(len(msgs), s.limit)
+	repeatable := s.relay.cfg.Repeatable
+	for i, m := range msgs[:n] {
+		if repeatable(m.Topic) != repeatable(msgs[0].Topic) {
+			return msgs[:i], true
 		}
 	}
-	if err := s.mark(ctx, msgs); err != nil {
-		return 0, false, err
-	}
-	s.learn(msgs)
-	return len(msgs), more, nil
-}
-
-// mark marks what was committed as sent, and does not give up while the shard is
-// ours: to read again before would be to send it all again.
-func (s *shard) mark(ctx context.Context, msgs []orderdb.Message) error {
-	numbers := make([]int64, len(msgs))
-	for i, m := range msgs {
-		numbers[i] = m.Number
-	}
-	for {
-		err := s.relay.cfg.DB.Sent(ctx, numbers)
-		if err == nil {
-			return nil
-		}
-		s.relay.metrics.errors.WithLabelValues(stepMark).Inc()
-		err = fmt.Errorf("mark messages as sent: %w", err)
-		if ctx.Err() != nil {
-			return err
-		}
-		s.relay.isTroubled(s.number, err)
-		// Not s.sleep: an orderly end waits for the mark, until the grace is over.
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(s.backoff()):
-		}
-	}
+	return msgs[:n], more
 }
 
 // learn sets the size of the next batch after one that went well.
@@ -243,11 +163,11 @@ func (s *shard) learn(msgs []orderdb.Message) {
 }
 
 // passOver narrows down which message it is that Kafka refuses: a batch with one
-// is tried again by halves, and a message that is refused alone is left out from
-// now on. It stays unsent in the database, and is tried again by the next holder.
+// is tried again by halves, with none of other shards beside it, and a message that
+// is refused alone is left out from now on. It stays unsent in the database, and is tried again by the next holder.
 func (s *shard) passOver(refused *refusedError) {
-	if len(refused.messages) > 1 {
-		s.limit = len(refused.messages) / 2
+	if len(refused.messages) > 1 || !refused.alone {
+		s.limit, s.alone = max(1, len(refused.messages)/2), true
 		return
 	}
 	m := refused.messages[0]
@@ -260,8 +180,11 @@ func (s *shard) passOver(refused *refusedError) {
 // backoff is how long to wait after another failure.
 func (s *shard) backoff() time.Duration {
 	s.failed++
-	return min(backoffMin<<min(s.failed-1, 10), backoffMax)
+	return backoff(s.failed)
 }
+
+// backoff is how long to wait after so many failures in a row.
+func backoff(failed int) time.Duration { return min(backoffMin<<min(failed-1, 10), backoffMax) }
 
 // sleep waits, or less if the shard is to be given up.
 func (s *shard) sleep(ctx context.Context, d time.Duration) {
