@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -55,14 +56,21 @@ func (r *Relay) enrol(ctx context.Context, s *shard, p *producer) error {
 	return <-e.out
 }
 
-// gather takes all that are enrolled in hand, by their numbers.
+// gather takes in hand all that are enrolled and not in hand, by their numbers.
 func (r *Relay) gather() []*enrolled {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var es []*enrolled
 	for _, e := range r.enrolled {
-		e.busy = true
-		es = append(es, e)
+		switch {
+		case e.busy, e.ctx.Err() != nil: // in a transaction; about to leave
+		case e.p.spent():
+			delete(r.enrolled, e.number)
+			e.out <- nil
+		default:
+			e.busy = true
+			es = append(es, e)
+		}
 	}
 	slices.SortFunc(es, func(a, b *enrolled) int { return a.number - b.number })
 	return es
@@ -133,6 +141,10 @@ func (c *courier) close() {
 	}
 }
 
+// lastMark is how long the mark may take of what Kafka has taken from shards that
+// are no longer ours.
+const lastMark = 500 * time.Millisecond
+
 // job is what of a turn is written together: the messages of one shard, in a
 // transaction or, if Kafka has refused one of them, alone; or those of several.
 type job struct {
@@ -145,6 +157,12 @@ type job struct {
 func (j *job) add(e *enrolled, msgs []orderdb.Message) {
 	j.shards, j.msgs, j.failed = append(j.shards, e), append(j.msgs, msgs...), append(j.failed, nil)
 	j.ends = append(j.ends, len(j.msgs))
+}
+
+func newJob(e *enrolled, msgs []orderdb.Message) *job {
+	j := new(job)
+	j.add(e, msgs)
+	return j
 }
 
 // of returns where the messages of a shard are.
@@ -164,98 +182,109 @@ func (j *job) fail(err error) {
 	}
 }
 
-// turn sends one batch of each shard: n messages in all, and more are there if
-// more is true.
+// turn sends one batch of each shard: n messages of repeatable topics in all, and
+// more are there if more is true. Transactions go on beside the turns, since those
+// of one shard should not hold up what all others have.
 func (c *courier) turn(r *Relay) (n int, more bool) {
-	all := slices.DeleteFunc(r.gather(), func(e *enrolled) bool {
-		spent := e.p.spent()
-		if spent {
-			r.letGo(e, nil)
-		}
-		return spent
-	})
+	all := r.gather()
 	if len(all) == 0 {
 		return 0, false
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
-	limits := map[int]int{}
+	limits, unhook := map[int]int{}, map[int]func() bool{}
 	for _, e := range all {
 		// One that is lost, or has waited for its end for too long, ends the turn
-		// of all: the others begin anew.
-		defer context.AfterFunc(e.ctx, cancel)()
+		// of all that take part in it: the others begin anew.
+		unhook[e.number] = context.AfterFunc(e.ctx, cancel)
+		defer unhook[e.number]()
 		limits[e.number] = e.limit + len(e.refused)
 	}
-	unsent, err := r.cfg.DB.Unsent(ctx, limits)
-	if err != nil {
-		r.metrics.errors.WithLabelValues(stepRead).Inc()
-		for _, e := range all {
-			r.letGo(e, fmt.Errorf("read the outbox: %w", err))
-		}
-		return 0, false
-	}
+	unsent, failed := r.unsent(ctx, limits)
 	goesOn := map[int]bool{}
-	var jobs, alone []*job
 	var together job
+	var alone []*job
 	for _, e := range all {
 		msgs, further := e.batch(unsent[e.number], limits[e.number])
 		goesOn[e.number] = further
 		switch {
+		case failed[e.number] != nil:
+			unhook[e.number]()
+			r.letGo(e, fmt.Errorf("read the outbox: %w", failed[e.number]))
 		case len(msgs) == 0:
+			unhook[e.number]()
+			e.failed = 0
 			r.isWell(e.number)
 			r.letGo(e, nil)
-			continue
-		case r.cfg.Repeatable(msgs[0].Topic) && !e.alone:
+		case !r.cfg.Repeatable(msgs[0].Topic):
+			unhook[e.number]()
+			r.wg.Go(func() {
+				began := time.Now()
+				c.do(e.ctx, r, newJob(e, msgs))
+				if !further {
+					r.pause(min(time.Since(began), paceMax))
+				}
+				kick(r.news) // it was left out meanwhile
+			})
+		case e.aloneUntil > 0:
+			alone = append(alone, newJob(e, msgs))
+		default:
 			together.add(e, msgs)
-			continue
-		}
-		j := new(job)
-		j.add(e, msgs)
-		if r.cfg.Repeatable(msgs[0].Topic) {
-			alone = append(alone, j)
-		} else {
-			jobs = append(jobs, j)
 		}
 	}
+	writes := alone // each in no batch of another's
 	if len(together.shards) > 0 {
-		jobs = append(jobs, &together)
+		writes = append([]*job{&together}, alone...)
 	}
-	var wg sync.WaitGroup
-	for _, j := range jobs {
-		wg.Go(func() { c.do(ctx, r, j) })
-	}
-	wg.Wait()
-	for _, j := range alone { // and in no batch of another's
-		c.do(ctx, r, j)
-	}
-	for _, j := range append(jobs, alone...) {
-		for i, e := range j.shards {
-			if j.failed[i] != nil {
-				r.letGo(e, j.failed[i])
-				continue
-			}
-			from, to := j.of(i)
-			n += to - from
-			more = more || goesOn[e.number]
-			e.failed, e.alone = 0, false
-			e.learn(j.msgs[from:to])
-			r.isWell(e.number)
-			r.letGo(e, nil)
+	for _, j := range writes {
+		n += c.do(ctx, r, j)
+		if slices.ContainsFunc(j.failed, func(err error) bool { return err != nil && !isRefused(err) }) {
+			cancel() // it was waited for long enough
 		}
 	}
-	return n, more
+	for _, e := range all {
+		more = more || goesOn[e.number]
+	}
+	return n, more && n > 0
 }
 
-// do writes what belongs together, and marks what has come to stand in Kafka.
-func (c *courier) do(ctx context.Context, r *Relay, j *job) {
+// unsent asks for what is unsent, and for each shard by itself if that fails: the
+// others need not wait for a row that cannot be read.
+func (r *Relay) unsent(ctx context.Context, limits map[int]int) (unsent map[int][]orderdb.Message, failed map[int]error) {
+	unsent, err := r.cfg.DB.Unsent(ctx, limits)
+	if err == nil {
+		return unsent, nil
+	}
+	unsent, failed = map[int][]orderdb.Message{}, map[int]error{}
+	for shard, limit := range limits {
+		if len(limits) > 1 && ctx.Err() == nil && !errors.Is(err, orderdb.ErrUnavailable) {
+			var some map[int][]orderdb.Message
+			some, err = r.cfg.DB.Unsent(ctx, map[int]int{shard: limit})
+			unsent[shard] = some[shard]
+		}
+		if err != nil {
+			failed[shard] = err
+			r.metrics.errors.WithLabelValues(stepRead).Inc()
+		}
+	}
+	return unsent, failed
+}
+
+// do writes what belongs together, marks what has come to stand in Kafka, and lets
+// go of the shards. It returns how many messages went well.
+func (c *courier) do(ctx context.Context, r *Relay, j *job) (n int) {
 	began := time.Now()
 	var records []*kgo.Record
 	step := stepProduce
-	if r.cfg.Repeatable(j.msgs[0].Topic) {
+	switch {
+	case ctx.Err() != nil:
+		j.fail(ctx.Err())
+	case r.cfg.Repeatable(j.msgs[0].Topic):
 		records = c.write(ctx, r, j)
-	} else {
+	default:
 		records, step, j.failed[0] = j.shards[0].p.send(ctx, j.msgs)
 	}
+	took := time.Since(began)
 	for _, err := range j.failed {
 		if err != nil {
 			r.metrics.errors.WithLabelValues(step).Inc()
@@ -271,15 +300,25 @@ func (c *courier) do(ctx context.Context, r *Relay, j *job) {
 			r.cfg.Sent(j.msgs[i], rec, began)
 		}
 	}
-	if len(numbers) == 0 {
-		return
+	if len(numbers) > 0 {
+		r.metrics.write.Observe(took.Seconds())
+		r.metrics.batch.Observe(float64(len(numbers)))
+		r.metrics.sent.Add(float64(len(numbers)))
+		if err := r.mark(ctx, j, numbers); err != nil {
+			j.fail(err)
+		}
 	}
-	r.metrics.write.Observe(time.Since(began).Seconds())
-	r.metrics.batch.Observe(float64(len(numbers)))
-	r.metrics.sent.Add(float64(len(numbers)))
-	if err := r.mark(ctx, j, numbers); err != nil {
-		j.fail(err)
+	for i, e := range j.shards {
+		if j.failed[i] == nil {
+			from, to := j.of(i)
+			n += to - from
+			e.failed = 0
+			e.learn(j.msgs[from:to])
+			r.isWell(e.number)
+		}
+		r.letGo(e, j.failed[i])
 	}
+	return n
 }
 
 // write writes the messages without a transaction, in their order, and returns the
@@ -310,6 +349,12 @@ func (c *courier) write(ctx context.Context, r *Relay, j *job) []*kgo.Record {
 			ctx, stop := context.WithTimeout(ctx, r.grace)
 			defer stop()
 			err = c.plain.Flush(ctx)
+		}
+		if err != nil && r.outages.Count() != outages {
+			err = kclient.ErrOutage
+		}
+		if err != nil {
+			err = fmt.Errorf("produce: %w", err)
 		}
 		return err
 	}
@@ -353,14 +398,14 @@ func (c *courier) write(ctx context.Context, r *Relay, j *job) []*kgo.Record {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	for i, e := range j.shards {
+	for i := range j.shards {
 		from, to := j.of(i)
 		for k := from; k < to && !isRefused(j.failed[i]); k++ {
 			switch {
 			case records[k] != nil:
 			case errs[k] != nil && isForGood(errs[k]):
-				j.failed[i] = &refusedError{messages: j.msgs[from:to], alone: e.alone, err: errs[k]}
-			case errs[k] != nil:
+				j.failed[i] = &refusedError{messages: j.msgs[from:to], alone: len(j.shards) == 1, err: errs[k]}
+			case errs[k] != nil && !errors.Is(errs[k], kgo.ErrAborting): // which is ours
 				j.failed[i] = errs[k]
 			default:
 				j.failed[i] = err
@@ -379,10 +424,16 @@ func (r *Relay) mark(ctx context.Context, j *job, numbers []int64) error {
 			return nil
 		}
 		r.metrics.errors.WithLabelValues(stepMark).Inc()
-		err = fmt.Errorf("mark messages as sent: %w", err)
 		if ctx.Err() != nil {
-			return err
+			// It is true whoever has the shards now.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMark)
+			defer cancel()
+			if err = r.cfg.DB.Sent(ctx, numbers); err == nil {
+				return nil
+			}
+			return fmt.Errorf("mark messages as sent: %w", err)
 		}
+		err = fmt.Errorf("mark messages as sent: %w", err)
 		for _, e := range j.shards {
 			r.isTroubled(e.number, err)
 		}

@@ -444,3 +444,32 @@ func TestRefusedBesideOthers(t *testing.T) {
 		}
 	})
 }
+
+// TestTransactionHoldsUpItsShardAlone: while Kafka does not end the transaction of
+// one shard, the orders of the others go on.
+func TestTransactionHoldsUpItsShardAlone(t *testing.T) {
+	t.Parallel()
+	onClusters(t, func(t *testing.T, c *cluster) {
+		m := newMemory(4)
+		w := newWire()
+		held := w.strike(kmsg.EndTxn, heldUp)
+		c.kafka.Dial = w.dial
+		r := c.prepare(m.instance())
+		r.timeout = time.Minute
+		r.start()
+		m.submit(c.n("a"), "product")
+		<-held.fired
+		stuck := shardOf([]byte("product"), 4)
+		for i := range 100 {
+			if key := fmt.Sprint("k", i); shardOf([]byte(key), 4) != stuck {
+				m.submit(c.n(repeatable), key)
+			}
+		}
+		eventually(t, "the orders are sent", func() bool { return m.unsent() == 1 })
+		close(held.release)
+		c.allSent(m)
+		if again := c.verify(m); again != 0 {
+			t.Errorf("%d messages were sent again", again)
+		}
+	})
+}

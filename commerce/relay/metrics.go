@@ -35,10 +35,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"step"}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "comptoir_outbox_batch_messages", Help: "Messages of a batch.",
-			Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000},
+			Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000},
 		}),
 		write: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "comptoir_outbox_transaction_duration_seconds", Help: "Time that a batch took to be in Kafka, most of them a transaction or the records of orders.",
+			Name: "comptoir_outbox_transaction_duration_seconds", Help: "Time that Kafka took to have a batch: orders of all shards, or a transaction of one.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 10},
 		}),
 		held: prometheus.NewGauge(prometheus.GaugeOpts{

@@ -1,5 +1,5 @@
 // Package relay brings the rows of the outbox to Kafka. It owns which instance
-// works which shard, the transactions in which rows are produced, and what
+// works which shard, how rows are produced, and what
 // happens while Kafka or the order database is away. It must not know what the
 // messages mean, and it changes nothing in the database but that a row was sent.
 //
@@ -37,7 +37,7 @@ const (
 	// shareEvery is how often an instance looks whether its share of the shards
 	// has changed and whether shards have become free.
 	shareEvery = time.Second
-	// stopGrace is how long a transaction in hand may take to its end when the
+	// stopGrace is how long a batch in hand may take to its end when the
 	// shard is given up. What is cut off is sent again by the next holder.
 	stopGrace = 3 * time.Second
 )
@@ -69,7 +69,7 @@ type Config struct {
 	// Sent is called for each message once its record is in Kafka, with the
 	// record as it stands there and the time at which its batch was begun;
 	// again for a message that is sent again. It is called by several goroutines
-	// at once and holds the shard up. nil means nothing.
+	// at once and holds its batch up. nil means nothing.
 	Sent func(m orderdb.Message, r *kgo.Record, began time.Time)
 }
 
@@ -152,7 +152,7 @@ func (r *Relay) Start(context.Context) error {
 	return nil
 }
 
-// Stop finishes the transactions in hand, releases the shards and joins every
+// Stop finishes the batches in hand, releases the shards and joins every
 // goroutine. What does not end within 3 s, or before ctx, is given up: its rows
 // are sent by the next holder. It returns nil and may be called twice.
 func (r *Relay) Stop(ctx context.Context) error {

@@ -188,6 +188,29 @@ func TestStop(t *testing.T) {
 		}
 		r.stop() // a second time
 	})
+	t.Run("finishes the mark although others are at rest", func(t *testing.T) {
+		m := newMemory(4)
+		db := m.instance()
+		asked, free := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		db.onSent = func(ctx context.Context) error { once.Do(func() { close(asked) }); <-free; return ctx.Err() }
+		r := c.start(db)
+		eventually(t, "all shards are at work", func() bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return len(r.enrolled) == 4
+		})
+		m.submit(c.n(repeatable), "k")
+		<-asked
+		stopped := make(chan struct{})
+		go func() { r.stop(); close(stopped) }()
+		eventually(t, "the others are given up", func() bool { return db.holds() == 1 })
+		close(free)
+		<-stopped
+		if n := r.value("comptoir_outbox_errors_total", ""); n != 0 || m.unsent() != 0 || db.holds() != 0 {
+			t.Errorf("%v errors, %d unsent, %d shards held after the stop", n, m.unsent(), db.holds())
+		}
+	})
 	t.Run("gives up with its context", func(t *testing.T) {
 		m := newMemory(1)
 		db := m.instance()
@@ -316,4 +339,63 @@ func TestFirstRecordOfATopicGoesAhead(t *testing.T) {
 	if !slices.Equal(sizes, []int32{1, 49}) {
 		t.Errorf("requests of %d records, want 1 and 49", sizes)
 	}
+}
+
+// TestUnreadableRow: a row that cannot be read stops its shard and no other.
+func TestUnreadableRow(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.into = repeatable
+	m := newMemory(4)
+	db := &damaged{instance: m.instance(), shard: 2}
+	r := c.start(db)
+	others := func() (es []*enrolled) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, shard := range []int{0, 1, 3} {
+			es = append(es, r.enrolled[shard])
+		}
+		return es
+	}
+	eventually(t, "all shards are at work", func() bool { return !slices.Contains(others(), nil) && r.has(db.shard) })
+	before := others()
+	db.on.Store(true)
+	c.fill(m, 200, 40)
+	here := func() int {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		n := 0
+		for _, row := range m.rows {
+			if !row.sent && row.shard != db.shard {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, "the other shards' are sent", func() bool { return here() == 0 })
+	c.fill(m, 200, 40)
+	eventually(t, "and the next", func() bool { return here() == 0 })
+	if !errors.Is(r.Health(), errDown) {
+		t.Errorf("health is %v", r.Health())
+	}
+	if m.unsent() == 0 {
+		t.Error("the test tests nothing")
+	}
+	if !slices.Equal(others(), before) {
+		t.Error("others had to begin anew")
+	}
+}
+
+// damaged is a database with a shard that cannot be read.
+type damaged struct {
+	*instance
+	shard int
+	on    atomic.Bool
+}
+
+func (d *damaged) Unsent(ctx context.Context, limits map[int]int) (map[int][]orderdb.Message, error) {
+	if _, asked := limits[d.shard]; asked && d.on.Load() {
+		return nil, errDown
+	}
+	return d.instance.Unsent(ctx, limits)
 }

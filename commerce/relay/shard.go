@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// maxBatch is the most messages of a transaction, and firstBatch of the first
+	// maxBatch is the most messages of a shard at once, and firstBatch of the first
 	// one: after a long outage rows may be many and large, so their size is
 	// learned before thousands of them are read into memory.
 	maxBatch   = 1000
@@ -43,10 +43,10 @@ type shard struct {
 	giveUp chan struct{} // closed by release
 
 	// Of the goroutine, or of the courier while that has it in hand:
-	limit   int            // of the next batch
-	alone   bool           // it is written by itself: Kafka has refused one of its messages
-	refused map[int64]bool // numbers that Kafka does not take
-	failed  int            // tries in a row
+	limit      int            // of the next batch
+	aloneUntil int64          // it is written by itself up to this number: Kafka has refused one of them
+	refused    map[int64]bool // numbers that Kafka does not take
+	failed     int            // tries in a row
 }
 
 func newShard(r *Relay, number int, lock orderdb.Lock) *shard {
@@ -56,7 +56,7 @@ func newShard(r *Relay, number int, lock orderdb.Lock) *shard {
 	}
 }
 
-// release asks for the end after the transaction in hand. It is called once, by
+// release asks for the end after the batch in hand. It is called once, by
 // the goroutine that shares.
 func (s *shard) release() { close(s.giveUp) }
 
@@ -151,6 +151,7 @@ func (s *shard) batch(unsent []orderdb.Message, limit int) (msgs []orderdb.Messa
 
 // learn sets the size of the next batch after one that went well.
 func (s *shard) learn(msgs []orderdb.Message) {
+	s.passed(msgs[len(msgs)-1])
 	size := 0
 	for _, m := range msgs {
 		size += len(m.Key) + len(m.Value)
@@ -159,7 +160,15 @@ func (s *shard) learn(msgs []orderdb.Message) {
 		s.limit = max(1, len(msgs)/2)
 		return
 	}
-	s.limit = min(2*s.limit, maxBatch)
+	// No more than what comes: what is read beyond a batch is read again.
+	s.limit = min(2*max(len(msgs), min(s.limit, firstBatch)), maxBatch)
+}
+
+// passed notes that a message, and so all before it, is done with.
+func (s *shard) passed(m orderdb.Message) {
+	if m.Number >= s.aloneUntil {
+		s.aloneUntil = 0
+	}
 }
 
 // passOver narrows down which message it is that Kafka refuses: a batch with one
@@ -167,11 +176,13 @@ func (s *shard) learn(msgs []orderdb.Message) {
 // is refused alone is left out from now on. It stays unsent in the database, and is tried again by the next holder.
 func (s *shard) passOver(refused *refusedError) {
 	if len(refused.messages) > 1 || !refused.alone {
-		s.limit, s.alone = max(1, len(refused.messages)/2), true
+		s.limit = max(1, len(refused.messages)/2)
+		s.aloneUntil = max(s.aloneUntil, refused.messages[len(refused.messages)-1].Number)
 		return
 	}
 	m := refused.messages[0]
 	s.refused[m.Number] = true
+	s.passed(m)
 	s.relay.metrics.refused.Inc()
 	s.relay.log.Error("kafka refuses a message of the outbox; it is passed over until the next start",
 		"number", m.Number, "topic", m.Topic, "shard", s.number, "error", refused.err)

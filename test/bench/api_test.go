@@ -116,7 +116,7 @@ func BenchmarkPlace(b *testing.B) {
 			}
 			if size, n := after.mean(before, "comptoir_outbox_batch_messages", ""); n > 0 {
 				took, _ := after.mean(before, "comptoir_outbox_transaction_duration_seconds", "")
-				b.Logf("relay: %d transactions of %.1f messages in %.2f ms", n, size, took*1000)
+				b.Logf("relay: %d batches of %.1f messages in %.2f ms", n, size, took*1000)
 			}
 			b.Logf("CPU per order until the last answer: %d µs", answered.Microseconds()/int64(c.n))
 			if c.roles == nil {
