@@ -177,27 +177,35 @@ func TestStopWhileKafkaIsAway(t *testing.T) {
 	}
 }
 
+// lateHolder pauses a holder with 50 messages in hand at a request, has another one
+// take over and send them and 50 more, and lets the request go then.
+func (c *cluster) lateHolder(at kmsg.Key) (*memory, *running) {
+	c.tb.Helper()
+	plain := c.kafka
+	m := newMemory(1)
+	one, two := m.instance(), m.instance()
+	two.greedy = true
+	c.fill(m, 50, 7)
+	w := newWire()
+	late := w.strike(at, heldUp)
+	c.kafka.Dial = w.dial
+	r := c.start(one)
+	<-late.fired
+	c.kafka = plain
+	c.fill(m, 50, 7)
+	c.start(two)
+	c.allSent(m)
+	close(late.release)
+	return m, r
+}
+
 // TestFormerHolderIsFenced: a holder is paused with its transaction produced and
 // its commit on the way; another one takes over and sends everything. The late
 // commit must come to nothing.
 func TestFormerHolderIsFenced(t *testing.T) {
 	t.Parallel()
 	onClusters(t, func(t *testing.T, c *cluster) {
-		plain := c.kafka
-		m := newMemory(1)
-		one, two := m.instance(), m.instance()
-		two.greedy = true
-		c.fill(m, 50, 7)
-		w := newWire()
-		late := w.strike(kmsg.EndTxn, heldUp)
-		c.kafka.Dial = w.dial
-		r := c.start(one)
-		<-late.fired
-		c.kafka = plain
-		c.fill(m, 50, 7)
-		c.start(two)
-		c.allSent(m)
-		close(late.release)
+		m, r := c.lateHolder(kmsg.EndTxn)
 		eventually(t, "the late commit is refused", func() bool { return r.value("comptoir_outbox_errors_total", stepCommit) == 1 })
 		if again := c.verify(m); again != 0 {
 			t.Errorf("%d messages of the fenced holder were committed", again)
@@ -323,21 +331,7 @@ func TestFormerHolderOfRepeatable(t *testing.T) {
 	t.Parallel()
 	onClusters(t, func(t *testing.T, c *cluster) {
 		c.into = repeatable
-		plain := c.kafka
-		m := newMemory(1)
-		one, two := m.instance(), m.instance()
-		two.greedy = true
-		c.fill(m, 50, 7)
-		w := newWire()
-		late := w.strike(kmsg.Produce, heldUp)
-		c.kafka.Dial = w.dial
-		r := c.start(one)
-		<-late.fired
-		c.kafka = plain
-		c.fill(m, 50, 7)
-		c.start(two)
-		c.allSent(m)
-		close(late.release)
+		m, r := c.lateHolder(kmsg.Produce)
 		eventually(t, "the late batch is there", func() bool { return r.value("comptoir_outbox_sent_total", "") > 0 })
 		m.mu.Lock()
 		want := map[string]string{} // by value, what comes before it of its key
