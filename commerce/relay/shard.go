@@ -173,7 +173,8 @@ func (s *shard) passed(m orderdb.Message) {
 
 // passOver narrows down which message it is that Kafka refuses: a batch with one
 // is tried again by halves, with none of other shards beside it, and a message that
-// is refused alone is left out from now on. It stays unsent in the database, and is tried again by the next holder.
+// is refused alone is left out from now on. It stays unsent in the database, and is
+// tried again by the next holder.
 func (s *shard) passOver(refused *refusedError) {
 	if len(refused.messages) > 1 || !refused.alone {
 		s.limit = max(1, len(refused.messages)/2)
