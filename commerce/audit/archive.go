@@ -159,6 +159,11 @@ func (e *engine) joinArchive(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
+	done, err := e.s.stand()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
 	issued.First()
 	rows.First()
 	for issued.Valid() || rows.Valid() {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/comptoir/comptoir/commerce/event"
 )
 
@@ -36,11 +38,15 @@ func (m mill) bounds(context.Context) (map[part]bound, error) {
 func (m mill) lags(context.Context) ([]lag, error) { return nil, nil }
 func (m mill) close()                              {}
 
-func (m mill) read(_ context.Context, _ map[part]int64, _ map[part]bound, f func(*Record) error, _ func()) error {
+func (m mill) read(_ context.Context, from map[part]int64, _ map[part]bound, f func(*Record) error, _ func()) error {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	stamp := at.Format(written)
 	for topic, n := range m.ends() {
-		for i := range n {
+		first, news := from[part{topicIndex(topic), 0}]
+		if !news {
+			continue
+		}
+		for i := int(first); i < n; i++ {
 			r := &Record{Topic: topic, Offset: int64(i), Time: at}
 			id, product := fmt.Sprintf("CMD-%d", i), 1000+i%millProducts
 			client := fmt.Sprintf("CLI-%d", i%20_000)
@@ -134,6 +140,58 @@ func BenchmarkAudit(b *testing.B) {
 	b.ReportMetric(float64(peak)/(1<<20), "MiB")
 	b.ReportMetric(float64(disk)/float64(1000*b.N), "disk-B/order")
 	b.ReportMetric(float64((processorTime()-cpu).Microseconds())/float64(1000*b.N), "cpu-µs/order")
+}
+
+// BenchmarkFollow is what following costs beside a history, by the orders that a
+// round finds: few while all keep up, many after a backlog. The time of making the
+// records is in it.
+func BenchmarkFollow(b *testing.B) {
+	for _, round := range []int{500, 100_000} {
+		for _, history := range []int{0, 100_000, 400_000} {
+			b.Run(fmt.Sprintf("round=%d/history=%d", round, history), func(b *testing.B) {
+				cfg := Config{Dir: b.TempDir(), Memory: FollowerMemory}
+				cfg.defaults()
+				s, err := openStore(cfg.Dir, cfg.Memory, true)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer func() { _ = s.close() }()
+				follow := func(n int) {
+					e := newEngine(cfg, mill{n}, s)
+					if err := e.round(b.Context()); err != nil {
+						b.Fatal(err)
+					}
+					r, err := e.report()
+					if err != nil || r.Violations > 0 {
+						b.Fatal(err, r)
+					}
+				}
+				n := 0
+				follow(n)
+				for n < history {
+					n += 100_000
+					follow(n)
+				}
+				before, cpu := s.db.Metrics(), processorTime()
+				b.ResetTimer()
+				for b.Loop() {
+					n += round
+					follow(n)
+				}
+				b.StopTimer()
+				used, after, orders := processorTime()-cpu, s.db.Metrics(), float64(n-history)
+				b.ReportMetric(float64(used.Microseconds())/orders, "cpu-µs/order")
+				b.ReportMetric(float64(b.Elapsed().Microseconds())/orders, "µs/order")
+				merged := func(m *pebble.Metrics) (n uint64) {
+					for _, l := range m.Levels {
+						n += l.TableBytesCompacted
+					}
+					return n
+				}
+				b.ReportMetric(float64(merged(after)-merged(before))/orders, "merged-B/order")
+			})
+		}
+	}
 }
 
 func sizeOf(dir string) (n int64) {

@@ -27,7 +27,7 @@ func (e *engine) sequences(ctx context.Context, kind byte, read func(k, v []byte
 	return e.s.groups(kind, func(it *pebble.Iterator, g, from []byte) (err error) {
 		var before, is step
 		n, ok := 0, it.Valid()
-		if e.s.meta.judged {
+		if ok && bytes.Compare(it.Key(), from) < 0 { // there were some before
 			if it.SeekLT(from) && bytes.HasPrefix(it.Key(), g) {
 				if before, err = read(it.Key(), it.Value()); err != nil {
 					return fmt.Errorf("%w: %w", errStore, err)

@@ -48,6 +48,7 @@ type engine struct {
 	m      *metrics
 	clock  clock
 	bounds map[part]bound
+	first  map[part]int64 // what this round reads first, of partitions with news
 	names  map[string]bool
 	failed error // of a store that could not be read in between
 	took   time.Duration
@@ -168,6 +169,7 @@ func (e *engine) check() error {
 func (e *engine) read(ctx context.Context, lags []lag) (map[mark]*time.Time, error) {
 	in := &reading{s: e.s, clock: e.clock, zone: e.cfg.Zone, first: !e.s.meta.judged, marks: map[mark]*time.Time{}, at: map[part][]mark{}}
 	from, total := map[part]int64{}, int64(0)
+	e.first = from
 	for p, b := range e.bounds {
 		in.partitions[p.topic] = max(in.partitions[p.topic], p.partition+1)
 		if at := e.s.meta.positions[p].next; at < b.end {

@@ -34,6 +34,8 @@ type store struct {
 	empty bool
 	// noted are the groups that are noted in the batch already.
 	noted map[string]bool
+	// standing is how groups were judged before, while many are judged anew.
+	standing *standing
 	// told are judgements that were taken back and are to be made anew: what was
 	// known of them is not new.
 	told map[string]status
@@ -57,9 +59,12 @@ func openStore(dir string, memory int64, keep bool) (*store, error) {
 	cache := pebble.NewCache(memory * 3 / 8)
 	defer cache.Unref()
 	opts := &pebble.Options{Cache: cache, MemTableSize: uint64(memory / 8), MemTableStopWritesThreshold: 3, Logger: silent{}, DisableWAL: true}
+	// What is written at once is small beside the history that it is merged into,
+	// so it is to gather first. Each table more is one more to look into.
+	opts.L0CompactionThreshold, opts.L0StopWritesThreshold = 24, 200
 	if !keep {
 		// Written once and read once: merging early and often would be for nothing.
-		opts.L0CompactionThreshold, opts.L0StopWritesThreshold, opts.LBaseMaxBytes = 40, 200, 512<<20
+		opts.L0CompactionThreshold, opts.LBaseMaxBytes = 40, 512<<20
 	}
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -162,7 +167,11 @@ func (s *store) put(group []byte, st *status) error {
 	k := append(key{keyStatus}, group...)
 	var was status
 	if !s.empty {
-		old, err := s.get(k)
+		get := s.get
+		if s.standing != nil {
+			get = s.standing.get
+		}
+		old, err := get(k)
 		if err != nil {
 			return err
 		}
@@ -248,6 +257,65 @@ func (s *store) iter(prefix []byte) (*pebble.Iterator, error) {
 	return it, nil
 }
 
+// standing is a view of the judgements that were committed when it was opened.
+// Nearly all groups are asked for in order and have none, which it knows without
+// looking again.
+type standing struct {
+	it *pebble.Iterator
+	// none is between these keys; an empty end is that of all judgements.
+	from, to []byte
+}
+
+// stand opens the view for what is judged until it is closed. A group is judged
+// once meanwhile.
+func (s *store) stand() (done func() error, err error) {
+	it, err := s.iter(key{keyStatus})
+	if err != nil {
+		return nil, err
+	}
+	s.standing = &standing{it: it}
+	return func() error {
+		s.standing = nil
+		return it.Close()
+	}, nil
+}
+
+// get reads a judgement, nil if there is none. What it returns is valid until the
+// next call.
+func (v *standing) get(k []byte) ([]byte, error) {
+	if v.from != nil && bytes.Compare(v.from, k) <= 0 && (len(v.to) == 0 || bytes.Compare(k, v.to) < 0) {
+		return nil, nil
+	}
+	found := v.it.SeekGE(k)
+	if err := v.it.Error(); err != nil {
+		return nil, fmt.Errorf("%w: %w", errStore, err)
+	}
+	v.from, v.to = append(v.from[:0], k...), v.to[:0]
+	if !found {
+		return nil, nil
+	}
+	v.to = append(v.to, v.it.Key()...)
+	if !bytes.Equal(v.to, k) {
+		return nil, nil
+	}
+	return v.it.Value(), nil
+}
+
+// maxSteps is how far away what is looked for may lie until it is searched for.
+const maxSteps = 8
+
+// forward brings an iterator to the first key from k on; it must not have passed
+// that yet. It is nearly always close by, and a search looks into every table.
+func forward(it *pebble.Iterator, k []byte) bool {
+	for range maxSteps {
+		if !it.Valid() || bytes.Compare(it.Key(), k) >= 0 {
+			return it.Valid()
+		}
+		it.Next()
+	}
+	return it.SeekGE(k)
+}
+
 // groups calls f for each group of a kind that is to be judged: in the first
 // round for all of them, later for those with news. from is the key of the first
 // fact that is new. f gets an iterator over all facts of the kind, which stands at
@@ -259,6 +327,11 @@ func (s *store) groups(kind byte, f func(facts *pebble.Iterator, group, from []b
 		return err
 	}
 	defer func() { err = errors.Join(err, facts.Close()) }()
+	done, err := s.stand()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
 	var from []byte
 	if !s.meta.judged {
 		for ok := facts.First(); ok; {
@@ -278,14 +351,15 @@ func (s *store) groups(kind byte, f func(facts *pebble.Iterator, group, from []b
 		return err
 	}
 	defer func() { err = errors.Join(err, news.Close()) }()
+	facts.First()
 	for ok := news.First(); ok; {
 		from = append(from[:0], news.Key()[1:]...)
 		g := group(from)
-		facts.SeekGE(g)
+		forward(facts, g)
 		if err := f(facts, g, from); err != nil {
 			return err
 		}
-		ok = news.SeekGE(append(key{keyDirty}, after(g)...))
+		ok = forward(news, append(key{keyDirty}, after(g)...))
 	}
 	return errors.Join(facts.Error(), news.Error())
 }
