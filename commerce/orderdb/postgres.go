@@ -27,8 +27,12 @@ const (
 	// longTime is for what reads a whole table, or a large batch.
 	longTime = 2 * time.Minute
 
-	// committers is how many batches of submissions are under way at a time.
+	// committers is how many batches of submissions are under way at a time: one,
+	// so that what comes meanwhile gathers and PostgreSQL has fewer to end; and the
+	// other if that one takes longer than overtake, as it may wait for rows that
+	// somebody else has locked.
 	committers = 2
+	overtake   = 20 * time.Millisecond
 
 	minPostgres = 15
 )
@@ -48,6 +52,7 @@ type postgresDB struct {
 	log     *slog.Logger
 	m       *metrics
 	queue   *queue
+	turn    chan struct{} // who holds its one element may take a batch of submissions
 	woken   broadcast
 	tell    chan struct{} // has one element if other instances are to be woken
 	name    string        // of this instance, to know its own calls
@@ -92,7 +97,7 @@ func openPostgres(ctx context.Context, cfg Config) (DB, error) {
 			pc.ConnConfig.RuntimeParams[name] = value
 		}
 	}
-	d := &postgresDB{log: cfg.Logger, queue: newQueue(), tell: make(chan struct{}, 1),
+	d := &postgresDB{log: cfg.Logger, queue: newQueue(), turn: make(chan struct{}, 1), tell: make(chan struct{}, 1),
 		name: strconv.FormatUint(rand.Uint64(), 36), topics: make(map[string]int64)}
 	d.closing, d.stop = context.WithCancel(context.Background())
 	if d.pool, err = pgxpool.NewWithConfig(ctx, pc); err != nil {

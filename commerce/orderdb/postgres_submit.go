@@ -3,6 +3,7 @@ package orderdb
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,7 +16,7 @@ func (d *postgresDB) Submit(ctx context.Context, s Submission) (Outcome, error) 
 	return d.queue.submit(ctx, &s)
 }
 
-// commit executes batches of submissions until Close.
+// commit executes batches of submissions until Close. It runs committers times.
 func (d *postgresDB) commit() {
 	for {
 		select {
@@ -23,10 +24,18 @@ func (d *postgresDB) commit() {
 			return
 		case <-d.queue.ready:
 		}
+		select {
+		case <-d.closing.Done():
+			return
+		case d.turn <- struct{}{}:
+		}
+		next := sync.OnceFunc(func() { <-d.turn })
 		jobs := d.queue.take()
 		if len(jobs) == 0 {
+			next()
 			continue
 		}
+		late := time.AfterFunc(overtake, next)
 		var sends atomic.Bool
 		together(jobs, func(jobs []*job) (outs []Outcome, err error) {
 			began := time.Now()
@@ -42,6 +51,8 @@ func (d *postgresDB) commit() {
 			d.m.done(kindSubmit, len(jobs), began, err)
 			return outs, err
 		})
+		late.Stop()
+		next()
 		if sends.Load() {
 			d.wake()
 		}

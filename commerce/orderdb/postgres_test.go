@@ -189,6 +189,47 @@ func TestPostgresEverythingAtOnce(t *testing.T) {
 	}
 }
 
+// TestPostgresOvertakes: a submission that waits for somebody's row lock holds up
+// no other.
+func TestPostgresOvertakes(t *testing.T) {
+	p := postgresPlace(t)
+	db := p.open(t)
+	submit(t, db, order("locked", "", "a"), Created)
+	conn := connectTo(t, p)
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `SELECT FROM comptoir.orders WHERE id = 'locked' FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	waits := make(chan error, 1)
+	go func() {
+		_, err := db.Submit(t.Context(), order("locked", "", "b"))
+		waits <- err
+	}()
+	watcher := connectTo(t, p)
+	eventually(t, "a submission waits for the lock", func() bool {
+		var n int
+		err := watcher.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&n)
+		return err == nil && n == 1
+	})
+	for i := range 10 {
+		submit(t, db, order(fmt.Sprint("free", i), "", "a"), Created)
+	}
+	select {
+	case err := <-waits:
+		t.Fatalf("it did not wait (%v)", err)
+	default:
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waits; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPostgresRefused(t *testing.T) {
 	p := postgresPlace(t)
 	db, err := Open(t.Context(), Config{URL: p.url})
