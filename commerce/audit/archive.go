@@ -159,7 +159,7 @@ func (e *engine) joinArchive(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	done, err := e.s.stand()
+	done, err := e.s.stand(keyRow)
 	if err != nil {
 		return err
 	}
@@ -176,9 +176,13 @@ func (e *engine) joinArchive(ctx context.Context) (err error) {
 				return fmt.Errorf("%w: %w", errStore, err)
 			}
 			st.missing(&e.clock, f.at, archiveOnce, e.invoiceAt(issued), "invoice %s has no row in the archive", invoice)
-			err = e.s.put(append(key{keyIssued}, invoice...), &st)
-			issued.Next()
-			if err != nil {
+			if err := e.s.put(append(key{keyIssued}, invoice...), &st); err != nil {
+				return err
+			}
+			for same(issued, invoice) { // a number that was issued twice is said elsewhere
+				issued.Next()
+			}
+			if err := e.keepUp(ctx); err != nil {
 				return err
 			}
 			continue
@@ -201,7 +205,7 @@ func (e *engine) joinArchive(ctx context.Context) (err error) {
 			if n > 1 {
 				st.violate(archiveOnce, at, "invoice %s has %d rows in the archive", row, n)
 			}
-			for same(issued, row) { // a number that was issued twice is said elsewhere
+			for same(issued, row) { // likewise
 				issued.Next()
 			}
 		}

@@ -400,6 +400,18 @@ func TestStoredFaults(t *testing.T) {
 	}
 }
 
+// TestIssuedTwiceNotArchived: what is missing once is counted once.
+func TestIssuedTwiceNotArchived(t *testing.T) {
+	s := history(7, 150)
+	double(event.TopicInvoices, `000003`)(s)
+	s.rows = slices.DeleteFunc(s.rows, func(row map[string]string) bool { return strings.HasSuffix(row["numero"], "000003") })
+	for _, i := range audited(t, s, true).Invariants {
+		if i.ID == "archive-once" && (len(i.First) == 0 || i.Violations != int64(len(i.First))) {
+			t.Errorf("%d violations: %v", i.Violations, i.First)
+		}
+	}
+}
+
 // TestManyRecords: an order may have more records than are kept in memory.
 func TestManyRecords(t *testing.T) {
 	s := history(7, 50)

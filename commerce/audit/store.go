@@ -168,8 +168,8 @@ func (s *store) put(group []byte, st *status) error {
 	var was status
 	if !s.empty {
 		get := s.get
-		if s.standing != nil {
-			get = s.standing.get
+		if v := s.standing; v != nil && group[0] == v.kind {
+			get = v.get
 		}
 		old, err := get(k)
 		if err != nil {
@@ -257,23 +257,24 @@ func (s *store) iter(prefix []byte) (*pebble.Iterator, error) {
 	return it, nil
 }
 
-// standing is a view of the judgements that were committed when it was opened.
-// Nearly all groups are asked for in order and have none, which it knows without
-// looking again.
+// standing is a view of the judgements on groups of one kind that were committed
+// when it was opened. Nearly all groups are asked for in order and have none, which
+// it knows without looking again.
 type standing struct {
-	it *pebble.Iterator
-	// none is between these keys; an empty end is that of all judgements.
+	kind byte
+	it   *pebble.Iterator
+	// none is between these keys; an empty end is that of the kind.
 	from, to []byte
 }
 
 // stand opens the view for what is judged until it is closed. A group is judged
 // once meanwhile.
-func (s *store) stand() (done func() error, err error) {
-	it, err := s.iter(key{keyStatus})
+func (s *store) stand(kind byte) (done func() error, err error) {
+	it, err := s.iter(key{keyStatus, kind})
 	if err != nil {
 		return nil, err
 	}
-	s.standing = &standing{it: it}
+	s.standing = &standing{kind: kind, it: it}
 	return func() error {
 		s.standing = nil
 		return it.Close()
@@ -327,7 +328,7 @@ func (s *store) groups(kind byte, f func(facts *pebble.Iterator, group, from []b
 		return err
 	}
 	defer func() { err = errors.Join(err, facts.Close()) }()
-	done, err := s.stand()
+	done, err := s.stand(kind)
 	if err != nil {
 		return err
 	}

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
-// filled is a store with some of the keys 0 to n-1 under a prefix.
-func filled(t *testing.T, prefix byte, n int) *store {
+// filled is a store with some of the keys 0 to n-1 under a prefix, and one behind
+// them all.
+func filled(t *testing.T, prefix key, n int) *store {
 	t.Helper()
 	s, err := openStore(t.TempDir(), FollowerMemory, true)
 	if err != nil {
@@ -17,9 +19,10 @@ func filled(t *testing.T, prefix byte, n int) *store {
 	t.Cleanup(func() { _ = s.close() })
 	for i := range n {
 		if rand.N(4) == 0 {
-			s.set(key{prefix}.u32(uint32(i)), []byte{byte(i)})
+			s.set(slices.Clone(prefix).u32(uint32(i)), []byte{byte(i)})
 		}
 	}
+	s.set(after(prefix), []byte{1})
 	if err := s.commit(); err != nil {
 		t.Fatal(err)
 	}
@@ -29,8 +32,8 @@ func filled(t *testing.T, prefix byte, n int) *store {
 // TestStanding: the view answers as the store does, in whatever order it is asked.
 func TestStanding(t *testing.T) {
 	const n = 2000
-	s := filled(t, keyStatus, n)
-	done, err := s.stand()
+	s := filled(t, key{keyStatus, keyOrder}, n)
+	done, err := s.stand(keyOrder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +42,7 @@ func TestStanding(t *testing.T) {
 		if at += rand.N(5) - 1; at < 0 || at >= n || rand.N(100) == 0 {
 			at = rand.N(n)
 		}
-		k := key{keyStatus}.u32(uint32(at))
+		k := key{keyStatus, keyOrder}.u32(uint32(at))
 		got, err := s.standing.get(k)
 		want, errWant := s.get(k)
 		if errors.Join(err, errWant) != nil || !bytes.Equal(got, want) || (got == nil) != (want == nil) {
@@ -60,7 +63,7 @@ func TestStanding(t *testing.T) {
 // TestForward: steps end where a search does.
 func TestForward(t *testing.T) {
 	const n = 2000
-	s := filled(t, keyOrder, n)
+	s := filled(t, key{keyOrder}, n)
 	steps, err := s.iter(key{keyOrder})
 	if err != nil {
 		t.Fatal(err)
