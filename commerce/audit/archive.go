@@ -168,6 +168,7 @@ func (e *engine) joinArchive(ctx context.Context) (err error) {
 	rows.First()
 	for issued.Valid() || rows.Valid() {
 		invoice, row := numberOf(issued), numberOf(rows)
+		k := append(key{keyRow}, row...)
 		var st status
 		switch {
 		case row == nil || invoice != nil && bytes.Compare(invoice, row) < 0:
@@ -176,16 +177,10 @@ func (e *engine) joinArchive(ctx context.Context) (err error) {
 				return fmt.Errorf("%w: %w", errStore, err)
 			}
 			st.missing(&e.clock, f.at, archiveOnce, e.invoiceAt(issued), "invoice %s has no row in the archive", invoice)
-			if err := e.s.put(append(key{keyIssued}, invoice...), &st); err != nil {
-				return err
-			}
+			k = append(key{keyIssued}, invoice...)
 			for same(issued, invoice) { // a number that was issued twice is said elsewhere
 				issued.Next()
 			}
-			if err := e.keepUp(ctx); err != nil {
-				return err
-			}
-			continue
 		case invoice == nil || bytes.Compare(invoice, row) > 0:
 			st.violate(archiveOnce, place{}, "the archive has a row %q, and there is no such invoice", row)
 			for same(rows, row) {
@@ -209,7 +204,7 @@ func (e *engine) joinArchive(ctx context.Context) (err error) {
 				issued.Next()
 			}
 		}
-		if err := e.s.put(append(key{keyRow}, row...), &st); err != nil {
+		if err := e.s.put(k, &st); err != nil {
 			return err
 		}
 		if err := e.keepUp(ctx); err != nil {

@@ -237,7 +237,8 @@ const maxNames = 50_000
 func (e *engine) lane(r *recordOf, verdict place) error {
 	k := newKey(keyLane).id(r.client).u32(uint32(r.at.partition)).u64(uint64(r.at.offset))
 	v := key(nil).place(verdict)
-	if first, some := e.first[part{tOrders, r.at.partition}]; e.s.meta.judged && (!some || r.at.offset < first) { // it may have been noted before
+	// What this round read first cannot have been noted before.
+	if first, some := e.first[part{tOrders, r.at.partition}]; e.s.meta.judged && (!some || r.at.offset < first) {
 		old, err := e.s.get(k)
 		if err != nil || bytes.Equal(old, v) {
 			return err
