@@ -9,11 +9,13 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/time/rate"
 
 	"github.com/comptoir/comptoir/internal/pgerr"
 )
@@ -33,6 +35,11 @@ const (
 	// somebody else has locked.
 	committers = 2
 	overtake   = 20 * time.Millisecond
+	// submitPace is the least time between two batches of submissions when many
+	// come, and submitBurst how many may come sooner: a transaction costs the server
+	// about the same however few orders it has.
+	submitPace  = 8 * time.Millisecond
+	submitBurst = 5
 
 	minPostgres = 15
 )
@@ -53,10 +60,12 @@ type postgresDB struct {
 	m       *metrics
 	queue   *queue
 	turn    chan struct{} // who holds its one element may take a batch of submissions
+	pace    *rate.Limiter // of these
 	woken   broadcast
 	tell    chan struct{} // has one element if other instances are to be woken
 	name    string        // of this instance, to know its own calls
 	session *session
+	relays  atomic.Int64 // as last counted; 0 if never
 
 	topicsMu sync.Mutex
 	topics   map[string]int64
@@ -97,7 +106,7 @@ func openPostgres(ctx context.Context, cfg Config) (DB, error) {
 			pc.ConnConfig.RuntimeParams[name] = value
 		}
 	}
-	d := &postgresDB{log: cfg.Logger, queue: newQueue(), turn: make(chan struct{}, 1), tell: make(chan struct{}, 1),
+	d := &postgresDB{log: cfg.Logger, queue: newQueue(), turn: make(chan struct{}, 1), pace: rate.NewLimiter(rate.Every(submitPace), submitBurst), tell: make(chan struct{}, 1),
 		name: strconv.FormatUint(rand.Uint64(), 36), topics: make(map[string]int64)}
 	d.closing, d.stop = context.WithCancel(context.Background())
 	if d.pool, err = pgxpool.NewWithConfig(ctx, pc); err != nil {
@@ -219,13 +228,20 @@ func again(err error) bool {
 // transaction runs f in a transaction, again if others were in its way. The
 // error is classified.
 func (d *postgresDB) transaction(ctx context.Context, within time.Duration, f func(context.Context, pgx.Tx) error) error {
+	return d.attempt(ctx, within, func(ctx context.Context) error {
+		return pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error { return f(ctx, tx) })
+	})
+}
+
+// attempt does the same for what is a transaction by itself.
+func (d *postgresDB) attempt(ctx context.Context, within time.Duration, f func(context.Context) error) error {
 	if d.closing.Err() != nil {
 		return unavailable(errClosed)
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
-		err := pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error { return f(ctx, tx) })
+		err := f(ctx)
 		if err == nil || attempt == 5 || !again(err) {
 			return classifyPostgres(err)
 		}

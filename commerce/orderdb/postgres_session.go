@@ -131,6 +131,13 @@ func (s *session) drop() (lost int) {
 	return lost
 }
 
+// holds says whether it holds any shard.
+func (s *session) holds() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.held) > 0
+}
+
 // postgresLock is a shard held by the session.
 type postgresLock struct {
 	s        *session
@@ -222,10 +229,13 @@ func (d *postgresDB) Leave(ctx context.Context) error {
 
 // Relays counts the sessions that take part.
 func (d *postgresDB) Relays(ctx context.Context) (int, error) {
-	n, _, err := postgresRow(ctx, d, func(scan func(...any) error) (n int, err error) {
+	n, found, err := postgresRow(ctx, d, func(scan func(...any) error) (n int, err error) {
 		err = scan(&n)
 		return n, err
 	}, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 		AND classid = $1 AND objid = $2 AND objsubid = 2 AND granted`, uint32(lockClass), uint32(1<<32-1))
+	if found {
+		d.relays.Store(int64(n))
+	}
 	return n, err
 }

@@ -29,6 +29,9 @@ func (d *postgresDB) commit() {
 			return
 		case d.turn <- struct{}{}:
 		}
+		if d.pace.Wait(d.closing) != nil {
+			return
+		}
 		next := sync.OnceFunc(func() { <-d.turn })
 		jobs := d.queue.take()
 		if len(jobs) == 0 {

@@ -16,6 +16,9 @@ import (
 // crash takes of it is done again.
 const lazily = `SET LOCAL synchronous_commit = off`
 
+// lazilyHere does the same where no transaction was begun, which PostgreSQL refuses SET LOCAL.
+const lazilyHere = `SELECT set_config('synchronous_commit', 'off', true)`
+
 func (d *postgresDB) Apply(ctx context.Context, b Batch) error {
 	began := time.Now()
 	topics, err := d.numbered(ctx, b.topics())
@@ -326,11 +329,12 @@ func (d *postgresDB) exec(ctx context.Context, within time.Duration, query strin
 
 func (d *postgresDB) Sent(ctx context.Context, numbers []int64) error {
 	began := time.Now()
-	err := d.transaction(ctx, writeTime, func(ctx context.Context, tx pgx.Tx) error {
+	err := d.attempt(ctx, writeTime, func(ctx context.Context) error {
+		// A batch is a transaction by itself, in one round trip.
 		var batch pgx.Batch
-		batch.Queue(lazily)
+		batch.Queue(lazilyHere)
 		batch.Queue(`UPDATE outbox SET sent = $1 WHERE number = ANY($2) AND sent IS NULL`, now(), numbers)
-		return tx.SendBatch(ctx, &batch).Close()
+		return d.pool.SendBatch(ctx, &batch).Close()
 	})
 	d.m.done(kindSent, len(numbers), began, err)
 	return err

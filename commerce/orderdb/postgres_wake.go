@@ -12,7 +12,7 @@ import (
 const (
 	wakeChannel = "comptoir_outbox"
 	// wakePause is the least time between two calls to other instances: each
-	// costs the server a lock that all share.
+	// costs the server a commit, and a lock that all share.
 	wakePause = 20 * time.Millisecond
 	// listenPause is the time between attempts to listen.
 	listenPause = time.Second
@@ -27,8 +27,11 @@ func (d *postgresDB) wake() {
 	}
 }
 
-// notify tells other instances of new messages. Nothing depends on it: they look
-// by themselves too.
+// alone says that nobody else relays, as far as is known.
+func (d *postgresDB) alone() bool { return d.relays.Load() == 1 && d.session.holds() }
+
+// notify tells other instances of new messages, if there are any. Nothing depends
+// on it: they look by themselves too.
 func (d *postgresDB) notify() {
 	for {
 		select {
@@ -36,8 +39,11 @@ func (d *postgresDB) notify() {
 			return
 		case <-d.tell:
 		}
+		if d.alone() {
+			continue
+		}
 		ctx, cancel := context.WithTimeout(d.closing, readTime)
-		if _, err := d.pool.Exec(ctx, `SELECT pg_notify($1, $2)`, wakeChannel, d.name); err != nil {
+		if _, err := d.pool.Exec(ctx, lazilyHere+`, pg_notify($1, $2)`, wakeChannel, d.name); err != nil {
 			d.log.Debug("notify failed", "error", err)
 		}
 		cancel()

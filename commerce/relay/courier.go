@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/time/rate"
 
 	"github.com/comptoir/comptoir/commerce/orderdb"
 	"github.com/comptoir/comptoir/internal/kclient"
@@ -92,15 +93,15 @@ func (r *Relay) letGo(e *enrolled, err error) {
 func (r *Relay) carry() {
 	var c courier
 	defer c.close()
+	pace := rate.NewLimiter(rate.Every(turnPace), turnBurst)
 	for poll := r.poll; !r.stopping(); {
-		began := time.Now()
 		n, more := c.turn(r)
 		if more {
 			continue
 		}
 		if n > 0 {
 			poll = r.poll
-			r.pause(min(time.Since(began), paceMax))
+			r.pause(pace.Reserve().Delay())
 		}
 		select {
 		case <-r.quit:

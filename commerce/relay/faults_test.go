@@ -35,7 +35,7 @@ func TestCrashBetweenCommitAndMark(t *testing.T) {
 		<-asked
 		c.fill(m, 200, 7)
 		c.start(two)
-		one.die()
+		one.crash()
 		c.allSent(m)
 		if again := c.verify(m); again != 60 {
 			t.Errorf("%d messages were sent again, want the 60 that were not marked", again)
@@ -268,7 +268,7 @@ func TestTakeoverOfAnOpenTransaction(t *testing.T) {
 		c.kafka.Dial = w.dial
 		c.start(one)
 		<-late.fired
-		one.die()
+		one.crash()
 		w.cut()
 		defer close(late.release)
 		c.kafka = plain

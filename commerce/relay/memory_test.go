@@ -87,6 +87,7 @@ type instance struct {
 	onSent func(ctx context.Context) error
 	// greedy takes shards that others hold.
 	greedy bool
+	gone   bool // it takes no shard again
 }
 
 func (m *memory) instance() *instance { return &instance{memory: m} }
@@ -102,6 +103,14 @@ func (i *instance) die() {
 			close(l.lost)
 		}
 	}
+}
+
+// crash is a die from which it does not come back.
+func (i *instance) crash() {
+	i.mu.Lock()
+	i.gone = true
+	i.mu.Unlock()
+	i.die()
 }
 
 // Leave is an orderly die.
@@ -146,6 +155,9 @@ func (i *instance) Wake() <-chan struct{} {
 func (i *instance) Hold(_ context.Context, shard int) (orderdb.Lock, bool, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if i.gone {
+		return nil, false, errDown
+	}
 	i.instances[i] = true
 	if i.holders[shard] != nil && !i.greedy {
 		return nil, false, nil

@@ -29,9 +29,13 @@ const (
 	backoffMin = 100 * time.Millisecond
 	backoffMax = 2 * time.Second
 
-	// A turn costs about the same however few messages it has, so the next one
-	// waits as long as the last one took, at most paceMax, unless a full batch is
-	// there. After a pause a message goes at once.
+	// A turn costs about the same however few messages it has, so it begins at
+	// least turnPace after the one before, unless a full batch is there. But
+	// turnBurst of them may come sooner: few messages go at once.
+	turnPace  = 10 * time.Millisecond
+	turnBurst = 5
+	// A shard's transaction waits as long as the one before it took, at most
+	// paceMax.
 	paceMax = 10 * time.Millisecond
 )
 
