@@ -73,10 +73,17 @@ const partitions = 3
 func (c *cluster) create() {
 	c.tb.Helper()
 	c.into = "a"
+	c.createWith(nil)
+}
+
+// createWith makes them anew, with settings: a change of those of a topic that is
+// there reaches the brokers at some time later.
+func (c *cluster) createWith(settings map[string]*string) {
+	c.tb.Helper()
 	c.tag = fmt.Sprintf("relay-%d-", time.Now().UnixNano())
 	cl := c.client()
 	defer cl.Close()
-	resp, err := kadm.NewClient(cl).CreateTopics(context.Background(), partitions, 1, nil, c.n("a"), c.n("b"), c.n(repeatable))
+	resp, err := kadm.NewClient(cl).CreateTopics(context.Background(), partitions, 1, settings, c.n("a"), c.n("b"), c.n(repeatable))
 	if err != nil {
 		c.tb.Fatal(err)
 	}

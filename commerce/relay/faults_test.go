@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -395,13 +394,8 @@ func TestKindsKeepTheirOrder(t *testing.T) {
 func TestRefusedBesideOthers(t *testing.T) {
 	t.Parallel()
 	onKinds(t, func(t *testing.T, c *cluster) {
-		admin := c.client()
-		defer admin.Close()
 		limit := "20000"
-		if _, err := kadm.NewClient(admin).AlterTopicConfigs(context.Background(),
-			[]kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &limit}}, c.n(c.into)); err != nil {
-			t.Fatal(err)
-		}
+		c.createWith(map[string]*string{"max.message.bytes": &limit})
 		const shards = 4
 		m := newMemory(shards)
 		r := c.start(m.instance())
