@@ -81,8 +81,9 @@ type DB interface {
 	// all, and those sent within that time before it. It counts them.
 	Resend(ctx context.Context, within time.Duration) (int64, error)
 	// Wake returns a channel that is closed soon after messages were submitted
-	// by this process or, where the database can tell, by another. It wakes all
-	// readers, once: take a new one, before reading Unsent, for the next time.
+	// by this process or, where the database can tell and this one holds a shard or
+	// has tried to, by another. It wakes all readers, once: take a new one, before
+	// reading Unsent, for the next time.
 	Wake() <-chan struct{}
 
 	// Positions returns where tracking goes on, by partition.

@@ -65,7 +65,7 @@ type postgresDB struct {
 	tell    chan struct{} // has one element if other instances are to be woken
 	name    string        // of this instance, to know its own calls
 	session *session
-	relays  atomic.Int64 // as last counted; 0 if never
+	relays  atomic.Int64 // as last counted; 0 if that is not known
 
 	topicsMu sync.Mutex
 	topics   map[string]int64
@@ -106,8 +106,8 @@ func openPostgres(ctx context.Context, cfg Config) (DB, error) {
 			pc.ConnConfig.RuntimeParams[name] = value
 		}
 	}
-	d := &postgresDB{log: cfg.Logger, queue: newQueue(), turn: make(chan struct{}, 1), pace: rate.NewLimiter(rate.Every(submitPace), submitBurst), tell: make(chan struct{}, 1),
-		name: strconv.FormatUint(rand.Uint64(), 36), topics: make(map[string]int64)}
+	d := &postgresDB{log: cfg.Logger, queue: newQueue(), turn: make(chan struct{}, 1), pace: rate.NewLimiter(rate.Every(submitPace), submitBurst),
+		tell: make(chan struct{}, 1), name: strconv.FormatUint(rand.Uint64(), 36), topics: make(map[string]int64)}
 	d.closing, d.stop = context.WithCancel(context.Background())
 	if d.pool, err = pgxpool.NewWithConfig(ctx, pc); err != nil {
 		return nil, fmt.Errorf("open order database %s: %w", where, err)

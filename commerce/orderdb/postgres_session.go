@@ -229,13 +229,11 @@ func (d *postgresDB) Leave(ctx context.Context) error {
 
 // Relays counts the sessions that take part.
 func (d *postgresDB) Relays(ctx context.Context) (int, error) {
-	n, found, err := postgresRow(ctx, d, func(scan func(...any) error) (n int, err error) {
+	n, _, err := postgresRow(ctx, d, func(scan func(...any) error) (n int, err error) {
 		err = scan(&n)
 		return n, err
 	}, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 		AND classid = $1 AND objid = $2 AND objsubid = 2 AND granted`, uint32(lockClass), uint32(1<<32-1))
-	if found {
-		d.relays.Store(int64(n))
-	}
+	d.relays.Store(int64(n)) // 0 after an error: unknown
 	return n, err
 }

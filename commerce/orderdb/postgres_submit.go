@@ -29,6 +29,10 @@ func (d *postgresDB) commit() {
 			return
 		case d.turn <- struct{}{}:
 		}
+		if d.queue.empty() {
+			<-d.turn // the other one took it, and nothing is to be paced
+			continue
+		}
 		if d.pace.Wait(d.closing) != nil {
 			return
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/time/rate"
 
 	"github.com/comptoir/comptoir/commerce/event"
 	"github.com/comptoir/comptoir/test/testenv"
@@ -312,6 +313,123 @@ func TestPostgresStopped(t *testing.T) {
 			return false
 		}
 	})
+}
+
+// TestPostgresPace: after the first few a batch waits, and the end does not wait
+// for it.
+func TestPostgresPace(t *testing.T) {
+	db := postgresPlace(t).open(t).(*postgresDB)
+	db.pace.SetLimit(rate.Every(time.Hour))
+	for i := range submitBurst {
+		submit(t, db, order(fmt.Sprint(i), "", "a"), Created)
+	}
+	waits := make(chan error, 1)
+	go func() {
+		_, err := db.Submit(t.Context(), order("late", "", "a"))
+		waits <- err
+	}()
+	eventually(t, "it waits with its turn", func() bool { return len(db.turn) == 1 && !db.queue.empty() })
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-waits; !errors.Is(err, ErrUnavailable) {
+		t.Errorf("one batch too many: %v, want ErrUnavailable", err)
+	}
+}
+
+// TestPostgresLazily: marks need not be on disk, but the next submission on their
+// connection must be.
+func TestPostgresLazily(t *testing.T) {
+	p := postgresPlace(t)
+	db := p.open(t).(*postgresDB)
+	submit(t, db, order("1", "", "a"), Created)
+	if _, err := connectTo(t, p).Exec(t.Context(), `CREATE FUNCTION lazily() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF current_setting('synchronous_commit') <> 'off' THEN RAISE 'this commit waits for the disk'; END IF;
+			RETURN NEW;
+		END $$;
+		CREATE TRIGGER lazily BEFORE UPDATE ON comptoir.outbox FOR EACH ROW EXECUTE FUNCTION lazily()`, pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // prepared, and then known
+		if err := db.Sent(t.Context(), []int64{1}); err != nil {
+			t.Error(err)
+		}
+		if _, err := db.Resend(t.Context(), time.Hour); err == nil {
+			t.Error("the trigger does not work")
+		}
+		if err := db.call(); err != nil {
+			t.Error(err)
+		}
+		if _, err := connectTo(t, p).Exec(t.Context(), `ALTER TABLE comptoir.outbox DISABLE TRIGGER lazily; UPDATE comptoir.outbox SET sent = NULL;
+			ALTER TABLE comptoir.outbox ENABLE TRIGGER lazily`, pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, conn := range db.pool.AcquireAllIdle(t.Context()) {
+		var is string
+		if err := conn.QueryRow(t.Context(), `SHOW synchronous_commit`).Scan(&is); err != nil || is != "on" {
+			t.Errorf("a connection has synchronous_commit %q, %v", is, err)
+		}
+		conn.Release()
+	}
+}
+
+// TestPostgresCalls: other instances are called if any may relay, and only then.
+func TestPostgresCalls(t *testing.T) {
+	p := postgresPlace(t)
+	db := p.open(t).(*postgresDB)
+	other := p.open(t)
+	listener := connectTo(t, p)
+	if _, err := listener.Exec(t.Context(), `LISTEN `+wakeChannel); err != nil {
+		t.Fatal(err)
+	}
+	ended := 0
+	called := func(when string, want int) {
+		t.Helper()
+		if err := db.call(); err != nil {
+			t.Fatal(err)
+		}
+		ended++
+		end := fmt.Sprint("end ", ended)
+		if _, err := db.pool.Exec(t.Context(), `SELECT pg_notify($1, $2)`, wakeChannel, end); err != nil {
+			t.Fatal(err)
+		}
+		for calls := 0; ; calls++ {
+			n, err := listener.WaitForNotification(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n.Payload == end {
+				if calls != want {
+					t.Errorf("%s: %d calls, want %d", when, calls, want)
+				}
+				return
+			}
+		}
+	}
+	take := func(db DB, shard int) Lock {
+		t.Helper()
+		lock, ok, err := db.Hold(t.Context(), shard)
+		if !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		if _, err := db.Relays(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return lock
+	}
+	called("nothing is known", 1)
+	lock := take(db, 0)
+	called("it relays alone", 0)
+	lock.Release()
+	eventually(t, "the shard is released", func() bool { return !db.session.holds() })
+	called("it has no shard, so the one who relays may be another", 1)
+	take(db, 0)
+	take(other, 1)
+	if n, err := db.Relays(t.Context()); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	called("two relay", 1)
 }
 
 // TestClassifyPostgres: what the server says of itself passes; what it says of a

@@ -13,11 +13,8 @@ import (
 )
 
 // lazily lets a transaction be on disk with the next one that insists: what a
-// crash takes of it is done again.
-const lazily = `SET LOCAL synchronous_commit = off`
-
-// lazilyHere does the same where no transaction was begun, which PostgreSQL refuses SET LOCAL.
-const lazilyHere = `SELECT set_config('synchronous_commit', 'off', true)`
+// crash takes of it is done again. More may be selected behind it.
+const lazily = `SELECT set_config('synchronous_commit', 'off', true)`
 
 func (d *postgresDB) Apply(ctx context.Context, b Batch) error {
 	began := time.Now()
@@ -319,8 +316,8 @@ func (d *postgresDB) Forget(ctx context.Context, p Partition, to Position) error
 
 // exec is a transaction of one statement.
 func (d *postgresDB) exec(ctx context.Context, within time.Duration, query string, args ...any) (n int64, err error) {
-	err = d.transaction(ctx, within, func(ctx context.Context, tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, query, args...)
+	err = d.attempt(ctx, within, func(ctx context.Context) error {
+		tag, err := d.pool.Exec(ctx, query, args...)
 		n = tag.RowsAffected()
 		return err
 	})
@@ -332,7 +329,7 @@ func (d *postgresDB) Sent(ctx context.Context, numbers []int64) error {
 	err := d.attempt(ctx, writeTime, func(ctx context.Context) error {
 		// A batch is a transaction by itself, in one round trip.
 		var batch pgx.Batch
-		batch.Queue(lazilyHere)
+		batch.Queue(lazily)
 		batch.Queue(`UPDATE outbox SET sent = $1 WHERE number = ANY($2) AND sent IS NULL`, now(), numbers)
 		return d.pool.SendBatch(ctx, &batch).Close()
 	})

@@ -27,11 +27,11 @@ func (d *postgresDB) wake() {
 	}
 }
 
-// alone says that nobody else relays, as far as is known.
+// alone says that nobody else relays, as far as is known: the one that was counted
+// may be another, if it is not us.
 func (d *postgresDB) alone() bool { return d.relays.Load() == 1 && d.session.holds() }
 
-// notify tells other instances of new messages, if there are any. Nothing depends
-// on it: they look by themselves too.
+// notify tells other instances of new messages.
 func (d *postgresDB) notify() {
 	for {
 		select {
@@ -39,16 +39,23 @@ func (d *postgresDB) notify() {
 			return
 		case <-d.tell:
 		}
-		if d.alone() {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(d.closing, readTime)
-		if _, err := d.pool.Exec(ctx, lazilyHere+`, pg_notify($1, $2)`, wakeChannel, d.name); err != nil {
+		if err := d.call(); err != nil {
 			d.log.Debug("notify failed", "error", err)
 		}
-		cancel()
 		lifecycle.Sleep(d.closing, wakePause)
 	}
+}
+
+// call wakes the readers of other instances, if there are any. Nothing depends on
+// it: they look by themselves too.
+func (d *postgresDB) call() error {
+	if d.alone() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(d.closing, readTime)
+	defer cancel()
+	_, err := d.pool.Exec(ctx, lazily+`, pg_notify($1, $2)`, wakeChannel, d.name)
+	return err
 }
 
 // listen hears what other instances tell, on a connection of its own, until

@@ -110,6 +110,13 @@ func (q *queue) signal() {
 	}
 }
 
+// empty says that nothing waits.
+func (q *queue) empty() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting) == 0
+}
+
 // take returns what waits, at most maxTogether, those given up left out.
 func (q *queue) take() (jobs []*job) {
 	q.mu.Lock()

@@ -100,6 +100,24 @@ func TestWake(t *testing.T) {
 	}
 }
 
+// TestTurnsAreSpaced: all but the first few of those that follow one another.
+func TestTurnsAreSpaced(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.into = repeatable
+	m := newMemory(1)
+	c.start(m.instance())
+	const turns = 30
+	began := time.Now()
+	for range turns {
+		c.fill(m, 1, 1)
+		c.allSent(m)
+	}
+	if took, least := time.Since(began), (turns-turnBurst-1)*turnPace; took < least {
+		t.Errorf("%d turns took %v, want %v at least", turns, took, least)
+	}
+}
+
 // TestPartitioner holds the choice of partitions against Kafka's own: the values
 // are murmur2's in the tests of Apache Kafka (UtilsTest), whose sign is dropped.
 func TestPartitioner(t *testing.T) {

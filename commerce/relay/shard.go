@@ -29,13 +29,14 @@ const (
 	backoffMin = 100 * time.Millisecond
 	backoffMax = 2 * time.Second
 
-	// A turn costs about the same however few messages it has, so it begins at
-	// least turnPace after the one before, unless a full batch is there. But
-	// turnBurst of them may come sooner: few messages go at once.
+	// A turn costs about the same however few messages it has, so those that send
+	// any begin turnPace apart at least, unless more is there. But turnBurst of them
+	// may come sooner: few messages go at once. One that takes longer has gathered
+	// what comes meanwhile, and needs no rest.
 	turnPace  = 10 * time.Millisecond
 	turnBurst = 5
-	// A shard's transaction waits as long as the one before it took, at most
-	// paceMax.
+	// After a shard's transaction the courier is called when as much time has gone
+	// by as it took, at most paceMax.
 	paceMax = 10 * time.Millisecond
 )
 
