@@ -35,9 +35,9 @@ const (
 	// somebody else has locked.
 	committers = 2
 	overtake   = 20 * time.Millisecond
-	// submitPace is the least time between two batches of submissions when many
-	// come, and submitBurst how many may come sooner: a transaction costs the server
-	// about the same however few orders it has.
+	// submitPace is the least time between two batches of submissions when several
+	// come at a time, and submitBurst how many may come sooner: a transaction costs
+	// the server about the same however few orders it has.
 	submitPace  = 8 * time.Millisecond
 	submitBurst = 5
 
@@ -61,6 +61,7 @@ type postgresDB struct {
 	queue   *queue
 	turn    chan struct{} // who holds its one element may take a batch of submissions
 	pace    *rate.Limiter // of these
+	last    int           // submissions of the last batch; of who has the turn
 	woken   broadcast
 	tell    chan struct{} // has one element if other instances are to be woken
 	name    string        // of this instance, to know its own calls

@@ -29,15 +29,18 @@ func (d *postgresDB) commit() {
 			return
 		case d.turn <- struct{}{}:
 		}
-		if d.queue.empty() {
+		n := d.queue.size()
+		if n == 0 {
 			<-d.turn // the other one took it, and nothing is to be paced
 			continue
 		}
-		if d.pace.Wait(d.closing) != nil {
+		// Who sends one after the other would wait for nobody.
+		if alone := n == 1 && d.last == 1; !alone && d.pace.Wait(d.closing) != nil {
 			return
 		}
 		next := sync.OnceFunc(func() { <-d.turn })
 		jobs := d.queue.take()
+		d.last = len(jobs)
 		if len(jobs) == 0 {
 			next()
 			continue

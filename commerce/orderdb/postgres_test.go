@@ -315,25 +315,48 @@ func TestPostgresStopped(t *testing.T) {
 	})
 }
 
-// TestPostgresPace: after the first few a batch waits, and the end does not wait
-// for it.
+// TestPostgresPace: of batches of several the first few do not wait, and the end
+// does not wait for one that does. Who sends one after the other never waits.
 func TestPostgresPace(t *testing.T) {
 	db := postgresPlace(t).open(t).(*postgresDB)
 	db.pace.SetLimit(rate.Every(time.Hour))
-	for i := range submitBurst {
-		submit(t, db, order(fmt.Sprint(i), "", "a"), Created)
+	n := 0
+	// two has two submissions come as one batch.
+	two := func() chan error {
+		db.turn <- struct{}{}
+		errs := make(chan error, 2)
+		for range 2 {
+			n++
+			s := order(fmt.Sprint(n), "", "a")
+			go func() { _, err := db.Submit(t.Context(), s); errs <- err }()
+		}
+		eventually(t, "two wait", func() bool { return db.queue.size() == 2 })
+		<-db.turn
+		return errs
 	}
-	waits := make(chan error, 1)
-	go func() {
-		_, err := db.Submit(t.Context(), order("late", "", "a"))
-		waits <- err
-	}()
-	eventually(t, "it waits with its turn", func() bool { return len(db.turn) == 1 && !db.queue.empty() })
+	for range submitBurst {
+		errs := two()
+		if err := errors.Join(<-errs, <-errs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db.pace.SetLimit(rate.Inf) // the first one alone comes after a batch of two
+	submit(t, db, order("first", "", "a"), Created)
+	db.pace.SetLimit(rate.Every(time.Hour))
+	for db.pace.Allow() { // none is left
+	}
+	for i := range 20 {
+		submit(t, db, order(fmt.Sprint("single", i), "", "a"), Created)
+	}
+	errs := two()
+	eventually(t, "they wait with the turn", func() bool { return len(db.turn) == 1 && db.queue.size() == 2 })
 	if err := db.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := <-waits; !errors.Is(err, ErrUnavailable) {
-		t.Errorf("one batch too many: %v, want ErrUnavailable", err)
+	for range 2 {
+		if err := <-errs; !errors.Is(err, ErrUnavailable) {
+			t.Errorf("one batch too many: %v, want ErrUnavailable", err)
+		}
 	}
 }
 

@@ -110,11 +110,11 @@ func (q *queue) signal() {
 	}
 }
 
-// empty says that nothing waits.
-func (q *queue) empty() bool {
+// size is how many wait, those given up among them.
+func (q *queue) size() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting) == 0
+	return len(q.waiting)
 }
 
 // take returns what waits, at most maxTogether, those given up left out.
