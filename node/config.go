@@ -47,6 +47,7 @@ type Config struct {
 	LogLevel     string    `yaml:"log_level" doc:"debug, info, warn or error."`
 	Insecure     bool      `yaml:"insecure" doc:"Allows http and connect on addresses that are not loopback, without sign-in."`
 	AllowedHosts []string  `yaml:"allowed_hosts" doc:"Host names requests may be for, besides loopback names; * allows all."`
+	Pprof        bool      `yaml:"pprof" doc:"Serves Go's profiles of this process under /debug/pprof/ on http: what takes its time and its memory. They show much of its inside, so they are for whoever may see that."`
 	DrainDelay   Duration  `yaml:"drain_delay" doc:"How long /readyz fails before a stop begins, so that a gateway notices."`
 	Anomalies    Anomalies `yaml:"anomalies"`
 	Paiement     Paiement  `yaml:"paiement"`

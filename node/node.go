@@ -444,6 +444,10 @@ func (n *Node) startHTTP(ctx context.Context) error {
 	mux.Handle("GET /metrics", web.MetricsHandler(n.registry, n.log))
 	chain := web.ChainConfig{Logger: n.log, Metrics: web.NewMetrics(n.registry), AllowedHosts: n.cfg.AllowedHosts}
 	paths := []string{"/livez", "/readyz", "/health", "/metrics"}
+	if n.cfg.Pprof {
+		paths = append(paths, "/debug/pprof/")
+		registerProfiles(mux)
+	}
 	if n.api != nil {
 		paths = append(paths, "/commandes", "/produits", "/stock", "/openapi.yaml")
 		n.api.Register(mux)

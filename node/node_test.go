@@ -55,6 +55,7 @@ func get(t *testing.T, url string) string {
 // TestNode looks at a whole node from outside.
 func TestNode(t *testing.T) {
 	cfg := freePorts(t)
+	cfg.Pprof = true
 	n, err := NewEmbedded(cfg, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -70,6 +71,12 @@ func TestNode(t *testing.T) {
 		}
 	})
 	e := n.Endpoints()
+	if got := get(t, e.HTTP+"/debug/pprof/goroutine?debug=1"); !strings.Contains(got, "streams.(*worker)") {
+		t.Errorf("the profile of goroutines: %.200s", got)
+	}
+	if got := get(t, e.HTTP+"/debug/pprof/cmdline"); strings.Contains(got, ".test") {
+		t.Errorf("the command line is told: %s", got)
+	}
 	if got := get(t, e.HTTP+"/"); !strings.Contains(got, `"/readyz"`) || !strings.Contains(got, `"/connectors"`) {
 		t.Errorf("GET /: %s", got)
 	}

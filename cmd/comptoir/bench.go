@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -21,7 +22,7 @@ type benchFlags struct {
 	orders, rounds, instances   int
 	rates                       []float64
 	duration, patience          time.Duration
-	via, sync, svg              string
+	via, sync, svg, profile     string
 	config, database            string
 	kill, floor, yes, noLatency bool
 }
@@ -50,6 +51,7 @@ the first of them bears the time of acceptance. -o json writes everything, for
 ` + "`bench compare`" + `.`,
 		Example: `  comptoir bench
   comptoir bench --orders 200000 --floor -o json >before.json
+  comptoir bench --orders 200000 --rate 0 --rounds 1 --profile cpu.pb.gz
   comptoir bench --orders 0 --rate 100 --rate 500 --rate 2000 --svg latency.svg
   comptoir bench --brokers 127.0.0.1:19292 --database postgres://postgres@127.0.0.1:19294/bench --instances 3 --kill --yes
   comptoir bench compare before.json after.json`,
@@ -71,6 +73,7 @@ the first of them bears the time of acceptance. -o json writes everything, for
 	fl.BoolVar(&f.kill, "kill", false, "kill -9 a process under 500 orders/s too; needs processes of its own")
 	fl.StringVar(&f.sync, "sync", "", "of the embedded broker: commit or interval (default as up has it)")
 	fl.StringVar(&f.svg, "svg", "", "also draw latency against rate into this `FILE`")
+	fl.StringVar(&f.profile, "profile", "", "also take a CPU profile of the throughput phase into this `FILE`, for go tool pprof, and show where an order's time goes")
 	fl.DurationVar(&f.patience, "patience", time.Minute, "how long orders may be missing while none arrives")
 	fl.IntVar(&f.instances, "instances", 0, "start so many instances beside the cluster of --brokers")
 	fl.StringVar(&f.database, "database", "", "`URL` of the order database of --instances")
@@ -109,6 +112,8 @@ func (f benchFlags) check(a *app) error {
 		return usagef("--database goes with --brokers and --instances")
 	case f.kill && external && f.instances == 0:
 		return usagef("--kill kills only what was started here: give --instances, or nothing to measure the embedded shop")
+	case f.profile != "" && f.orders == 0:
+		return usagef("--profile is of the throughput phase: give --orders")
 	case f.svg != "" && len(f.rates) == 0:
 		return usagef("--svg draws latency against rate: give --rate")
 	}
@@ -143,6 +148,11 @@ func (a *app) bench(ctx context.Context, f benchFlags) (err error) {
 			err = serr
 		}
 	}()
+	var profile bytes.Buffer
+	if f.profile != "" {
+		cfg.Profile = &profile
+		started.environ = append(slices.Clone(started.environ), "COMPTOIR_PPROF=true")
+	}
 	var brokers []string // of the cluster, if it is not the embedded one
 	switch s := &cfg.Settings; {
 	case f.instances > 0:
@@ -153,7 +163,7 @@ func (a *app) bench(ctx context.Context, f benchFlags) (err error) {
 		}
 		if f.database != "" {
 			// Not as an argument, which others can see.
-			started.environ = append(slices.Clone(a.environ), "COMPTOIR_DATABASE="+f.database)
+			started.environ = append(slices.Clone(started.environ), "COMPTOIR_DATABASE="+f.database)
 		}
 		for i := range f.instances {
 			args := []string{"serve", "--brokers", strings.Join(brokers, ","), "--data-dir", filepath.Join(dir, fmt.Sprintf("instance-%d", i+1))}
@@ -209,6 +219,11 @@ func (a *app) bench(ctx context.Context, f benchFlags) (err error) {
 	report.Comptoir, report.Go = readVersion().Version, runtime.Version()
 	if f.svg != "" {
 		if err := os.WriteFile(f.svg, report.SVG(), 0o644); err != nil {
+			return err
+		}
+	}
+	if f.profile != "" {
+		if err := os.WriteFile(f.profile, profile.Bytes(), 0o644); err != nil {
 			return err
 		}
 	}

@@ -55,10 +55,30 @@ func benchTable(w *tableWriter, r *bench.Report) {
 		}
 		w.row(row...)
 	}
+	benchParts(w, r)
 	benchLatencies(w, r, figures)
 	for _, n := range r.Notes {
 		w.line("note: %s", cleanCell(n))
 	}
+}
+
+// benchParts shows where the time went, down to a hundredth of it.
+func benchParts(w *tableWriter, r *bench.Report) {
+	if len(r.Parts) == 0 {
+		return
+	}
+	w.line("")
+	w.row("WHERE CPU TIME GOES", "PERCENT", "µs AN ORDER")
+	rest := bench.Part{Name: "others"}
+	for _, p := range r.Parts {
+		if p.Share < 0.01 {
+			rest.Share += p.Share
+			rest.Micros += p.Micros
+			continue
+		}
+		w.row(p.Name, short(p.Share*100), short(p.Micros))
+	}
+	w.row(rest.Name, short(rest.Share*100), short(rest.Micros))
 }
 
 // benchLatencies shows what took how long at each rate.
@@ -88,6 +108,7 @@ func benchLatencies(w *tableWriter, r *bench.Report, figures map[string]bench.Fi
 		row(at, at)
 		row("  the floor", "floor, "+at)
 		row("  to the answer", at+", answer")
+		row("  from the answer", at+", from the answer")
 		for _, h := range l.Hops {
 			title := "  to " + h.To
 			if h.To == bench.HopRead {

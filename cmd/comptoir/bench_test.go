@@ -2,12 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/pprof/profile"
 
 	"github.com/comptoir/comptoir/internal/bench"
 )
@@ -34,8 +37,9 @@ func TestBench(t *testing.T) {
 			temp := t.TempDir()
 			t.Setenv("TMPDIR", temp)
 			picture := filepath.Join(t.TempDir(), "latency.svg")
+			spent := filepath.Join(t.TempDir(), "cpu.pb.gz")
 			s := &shell{t: t, environ: []string{childEnv + "=1", "TMPDIR=" + temp}}
-			res := s.runContext(t.Context(), "", "bench", "--orders", "300", "--rate", "200", "--duration", "500ms", "--rounds", "2", "--floor", "--via", via, "--svg", picture, "-o", "json")
+			res := s.runContext(t.Context(), "", "bench", "--orders", "300", "--rate", "200", "--duration", "500ms", "--rounds", "2", "--floor", "--via", via, "--svg", picture, "--profile", spent, "-o", "json")
 			if res.code != exitOK {
 				t.Fatalf("exit code %d\n%s", res.code, res.err)
 			}
@@ -71,6 +75,9 @@ func TestBench(t *testing.T) {
 				if sum < l.Whole.Max {
 					t.Errorf("the longest hops make %v ms, and the longest order took %v", sum, l.Whole.Max)
 				}
+				if (l.Accepted != nil) != (via == bench.ViaHTTP) || l.Accepted != nil && (l.Accepted.P50 <= 0 || l.Accepted.P50 > l.Whole.P50) {
+					t.Errorf("from the answer %+v", l.Accepted)
+				}
 				if (l.Answer != nil) != (via == bench.ViaHTTP) || l.Answer != nil && (l.Answer.P50 <= 0 || l.Answer.P50 > l.Whole.P50) {
 					t.Errorf("answer %+v", l.Answer)
 				}
@@ -83,6 +90,18 @@ func TestBench(t *testing.T) {
 			}
 			if svg, err := os.ReadFile(picture); err != nil || !strings.HasPrefix(string(svg), "<svg ") {
 				t.Errorf("picture: %v %.80s", err, svg)
+			}
+			if cpu, err := os.ReadFile(spent); err != nil {
+				t.Error(err)
+			} else if _, err := profile.ParseData(cpu); err != nil {
+				t.Error(err)
+			}
+			whole := 0.0
+			for _, p := range r.Parts {
+				whole += p.Share
+			}
+			if math.Abs(whole-1) > 1e-6 || r.Parts[0].Micros <= 0 {
+				t.Errorf("parts of the CPU time: %+v", r.Parts)
 			}
 			if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
 				t.Errorf("left behind: %v %v", left, err)
@@ -122,6 +141,8 @@ func TestBenchRunning(t *testing.T) {
 	s := &shell{t: t, environ: []string{childEnv + "=1"}}
 	args := []string{"bench", "--data-dir", dir, "--orders", "100", "--rate", "0", "--rounds", "1", "-o", "json"}
 	s.fails(exitUsage, []string{"BENCH-", "--yes", shop.all[0].endpoints.Kafka}, "", args...)
+	// It serves no profiles: that is said before anything is measured.
+	s.fails(exitFailure, []string{"/debug/pprof/", "404", "COMPTOIR_PPROF=true"}, "", append(args, "--yes", "--profile", filepath.Join(dir, "cpu.pb.gz"))...)
 	r := s.runContext(t.Context(), "", append(args, "--yes")...)
 	report, err := bench.Decode(strings.NewReader(r.out))
 	if r.code != exitOK || err != nil {
@@ -132,6 +153,23 @@ func TestBenchRunning(t *testing.T) {
 	}
 	if err := shop.all[0].Ended(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestBenchParts(t *testing.T) {
+	r := &bench.Report{Rounds: []bench.Round{{}}, Parts: []bench.Part{
+		{Name: "streams", Share: 0.5, Micros: 30}, {Name: "commerce/stock", Share: 0.485, Micros: 29.1},
+		{Name: "tiny", Share: 0.009, Micros: 0.54}, {Name: "tinier", Share: 0.006, Micros: 0.36},
+	}}
+	var b strings.Builder
+	a := &app{out: &b, output: "table"}
+	if err := a.print(r, func(w *tableWriter) { benchTable(w, r) }); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"streams              50.0     30.0\n", "commerce/stock       48.5     29.1\n", "others               1.50     0.90\n"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
 	}
 }
 
@@ -153,6 +191,7 @@ func TestBenchUsage(t *testing.T) {
 		{[]string{"--instances"}, []string{"--brokers", "x:1", "--database", "postgres://x"}},
 		{[]string{"--kill", "--instances"}, []string{"--brokers", "x:1", "--kill"}},
 		{[]string{"--svg"}, []string{"--rate", "0", "--svg", "x"}},
+		{[]string{"--profile", "--orders"}, []string{"--orders", "0", "--profile", "x"}},
 		{[]string{"--yes"}, []string{"--brokers", "x:1"}},
 		{[]string{"B.json"}, []string{"compare", "a"}},
 	} {

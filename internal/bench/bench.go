@@ -8,6 +8,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -86,6 +87,10 @@ type Config struct {
 	// Patience is how long orders may be without notification while none comes.
 	// Defaults to 60 s.
 	Patience time.Duration
+	// Profile takes the CPU profile of the pipeline's processes while they work off
+	// the throughput phases, in the form of pprof; nil: none is taken. They must
+	// serve profiles.
+	Profile io.Writer
 	// Progress is told what is done, one line at a time; nil: nobody is.
 	Progress func(format string, args ...any)
 }
@@ -128,6 +133,12 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err := pipeline.rest(ctx); err != nil {
 		return nil, err
 	}
+	if cfg.Profile != nil {
+		if err := pipeline.offered(ctx); err != nil {
+			return nil, err
+		}
+		pipeline.profiles = &profiles{}
+	}
 	benches := []*bench{pipeline}
 	if cfg.Floor != nil {
 		floor, err := open(ctx, cfg, *cfg.Floor, run)
@@ -161,6 +172,11 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 			}
 		}
 		r.Rounds = append(r.Rounds, round)
+	}
+	if cfg.Profile != nil {
+		if r.Parts, err = pipeline.profiles.write(cfg.Profile, r.cpuNotified()); err != nil {
+			return nil, err
+		}
 	}
 	for _, b := range benches {
 		r.Notes = append(r.Notes, b.notes...)

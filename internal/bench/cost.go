@@ -1,10 +1,8 @@
 package bench
 
 import (
-	"bufio"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -99,27 +97,45 @@ func (s spending) since(before spending, n int) Cost {
 	return c
 }
 
+// maxMetrics is the most that is read of a page of metrics.
+const maxMetrics = 16 << 20
+
 // metric reads one value without labels from a page of metrics.
 func metric(ctx context.Context, url, name string) (float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := http.DefaultClient.Do(req)
+	page, err := fetch(ctx, url, maxMetrics)
 	if err != nil {
 		return 0, fmt.Errorf("metrics: %w", err)
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("metrics: %s answers %s", url, resp.Status)
-	}
-	lines := bufio.NewScanner(io.LimitReader(resp.Body, 16<<20))
-	for lines.Scan() {
-		if v, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			return strconv.ParseFloat(v, 64)
+	for line := range strings.Lines(string(page)) {
+		if v, ok := strings.CutPrefix(line, name+" "); ok {
+			return strconv.ParseFloat(strings.TrimSpace(v), 64)
 		}
 	}
-	return 0, errors.Join(lines.Err(), fmt.Errorf("metrics: %s has no %s", url, name))
+	return 0, fmt.Errorf("metrics: %s has no %s", url, name)
+}
+
+// fetch reads a page of at most so many bytes, which must be there.
+func fetch(ctx context.Context, url string, limit int64) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answers %s", url, resp.Status)
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", url, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes", url, limit)
+	}
+	return b, nil
 }
 
 // forgetPeak makes the peak of memory begin anew, where the system can.

@@ -51,6 +51,21 @@ func (r *Report) Figures() []Figure {
 	return out
 }
 
+// cpuNotified is the median of what an order costs to its notification, in
+// microseconds; 0 if it was not measured.
+func (r *Report) cpuNotified() float64 {
+	var all []float64
+	for _, round := range r.Rounds {
+		if s := round.Saturation; s != nil && s.Cost.CPUNotified > 0 {
+			all = append(all, s.Cost.CPUNotified)
+		}
+	}
+	if len(all) == 0 {
+		return 0
+	}
+	return median(all)
+}
+
 // measured adds what one round found.
 func measured(add func(Figure, float64), of string, m *Measured, cold bool) {
 	is := of == ""
@@ -86,6 +101,9 @@ func measured(add func(Figure, float64), of string, m *Measured, cold bool) {
 		spread("", l.Whole, is)
 		if l.Answer != nil {
 			spread(", answer", *l.Answer, false)
+		}
+		if l.Accepted != nil {
+			spread(", from the answer", *l.Accepted, false)
 		}
 		for _, h := range l.Hops {
 			spread(", to "+h.To, h.Took, false)

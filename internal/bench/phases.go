@@ -22,6 +22,8 @@ type bench struct {
 	adm   *kadm.Client
 	watch *watcher
 	notes []string
+	// profiles are taken at saturation; nil: none are.
+	profiles *profiles
 }
 
 func open(ctx context.Context, cfg Config, t Target, run string) (*bench, error) {
@@ -124,6 +126,11 @@ func (b *bench) saturate(ctx context.Context, phase string, n int) (*Saturation,
 	if err != nil {
 		return nil, err
 	}
+	profiled := func() error { return nil }
+	if b.profiles != nil {
+		profiled = b.profiles.take(ctx, b.Metrics)
+		defer func() { _ = profiled() }() // its error matters only beside no other
+	}
 	f, err := b.launch(ctx, phase, 0, n, nil)
 	if err != nil {
 		return nil, err
@@ -137,6 +144,9 @@ func (b *bench) saturate(ctx context.Context, phase string, n int) (*Saturation,
 	}
 	notified, err := b.cpuTime(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := profiled(); err != nil {
 		return nil, err
 	}
 	// What follows the notification (tracking, archive, audit) belongs to the cost.
@@ -178,8 +188,13 @@ func (b *bench) latency(ctx context.Context, phase string, rate float64, n int) 
 	}
 	l := &Latency{Rate: rate, Orders: n, Whole: quantiles(f.latencies())}
 	if b.byHTTP() {
-		q := quantiles(answers)
-		l.Answer = &q
+		answer := quantiles(answers)
+		took := f.latencies()
+		for i := range took {
+			took[i] = max(0, took[i]-answers[i]) // an answer may be read late
+		}
+		accepted := quantiles(took)
+		l.Answer, l.Accepted = &answer, &accepted
 	}
 	if from != nil {
 		// Only now, so that reading it is no load.

@@ -75,7 +75,10 @@ type Report struct {
 	Machine  Machine   `json:"machine"`
 	Settings Settings  `json:"settings"`
 	Rounds   []Round   `json:"rounds"`
-	Notes    []string  `json:"notes,omitempty"`
+	// Parts are where the CPU time of all throughput phases went, if profiles were
+	// taken.
+	Parts []Part   `json:"parts,omitempty"`
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Round is every phase once.
@@ -132,7 +135,9 @@ type Latency struct {
 	Whole Quantiles `json:"whole"`
 	// Answer is from the same moment to the answer by HTTP.
 	Answer *Quantiles `json:"answer,omitempty"`
-	Hops   []Hop      `json:"hops,omitempty"`
+	// Accepted is from the answer by HTTP to the notification being read.
+	Accepted *Quantiles `json:"accepted,omitempty"`
+	Hops     []Hop      `json:"hops,omitempty"`
 }
 
 // Hop is a part of the way, from the hop before.

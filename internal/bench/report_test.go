@@ -80,6 +80,7 @@ func sample() *Report {
 	r := &Report{Format: format, Begun: time.Date(2026, 11, 21, 18, 0, 0, 0, time.UTC), Comptoir: "devel", Go: "go1.26", Kafka: "v4.3",
 		Machine:  Machine{Platform: "linux/amd64", CPUs: 2, CPU: "AMD EPYC", Load: 0.5},
 		Settings: Settings{Target: "instances", Instances: 3, Via: ViaHTTP, Orders: 30_000, Rates: []float64{100, 1000, 4000}, Duration: Duration(10 * time.Second), Rounds: 2, Kill: true, Floor: true},
+		Parts:    []Part{{"streams", 0.75, 45}, {"commerce/stock", 0.25, 15}},
 		Notes:    []string{"a note"}}
 	for n := range 2 {
 		k := float64(n)
@@ -88,7 +89,7 @@ func sample() *Report {
 				Cost: Cost{CPUNotified: 60 + k, CPUMicros: 80 + k, Records: 30, Bytes: 5000, Topics: []TopicCost{{"a", 20, 4000}, {"b", 10, 1000}}}}}
 			for i, rate := range r.Settings.Rates {
 				q := Quantiles{P50: scale * (10 + k) * float64(i+1), P90: 20 * scale, P99: scale * (40 + 10*k) * float64(i+1), P999: 300 * scale, Max: 400 * scale}
-				m.Rates = append(m.Rates, Latency{Rate: rate, Orders: 1000, Whole: q, Answer: &Quantiles{P50: 1}, Hops: []Hop{{topicOrders, q}, {HopRead, q}}})
+				m.Rates = append(m.Rates, Latency{Rate: rate, Orders: 1000, Whole: q, Answer: &Quantiles{P50: 1}, Accepted: &Quantiles{P50: 9}, Hops: []Hop{{topicOrders, q}, {HopRead, q}}})
 			}
 			return m
 		}
@@ -114,6 +115,7 @@ func TestFigures(t *testing.T) {
 		"floor, throughput":                  {Unit: "orders/s", More: true, Values: []float64{15_000, 15_001}},
 		"at 1000/s, p99":                     {Unit: "ms", Main: true, Values: []float64{80, 100}},
 		"at 1000/s, max":                     {Unit: "ms", Values: []float64{400, 400}},
+		"at 100/s, from the answer, p50":     {Unit: "ms", Values: []float64{9, 9}},
 		"at 100/s, to read, p50":             {Unit: "ms", Values: []float64{10, 11}},
 		"longest wait after a kill":          {Unit: "s", Main: true, Values: []float64{11, 12}},
 	} {
