@@ -48,7 +48,7 @@ var imports = map[string][]string{
 	"commerce/audit/...": {"commerce/event", "commerce/orderdb/...", "internal/..."},
 
 	// No tracing library: streams tells Config.Trace of its records.
-	"streams/...":    {"streams/...", "internal/kclient"},
+	"streams/...":    {"streams/...", "internal/kclient", "internal/turns"},
 	"broker/...":     {"broker/...", "internal/..."},
 	"connect/...":    {"connect/...", "internal/..."},
 	"console/...":    {"console/...", "internal/..."},

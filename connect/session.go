@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/comptoir/comptoir/internal/lifecycle"
+	"github.com/comptoir/comptoir/internal/turns"
 )
 
 // protocolName is our own, so that a console consumer started with a
@@ -181,11 +182,11 @@ func (s *session) fetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFet
 
 func (s *session) loop() error {
 	lastCommit := time.Now()
-	turns := turns{pressed: s.t.c.w.cfg.Yield}
+	others := turns.Turns{Pressed: s.t.c.w.cfg.Yield}
 	for s.ctx.Err() == nil {
-		if turns.resting() {
+		if others.Resting() {
 			s.commit(s.ctx) // others are told how far we are before we rest
-			turns.rest(s.ctx)
+			others.Rest(s.ctx)
 			continue
 		}
 		wait := time.Minute

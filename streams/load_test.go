@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,4 +80,41 @@ func TestLoadIsNoted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUnhurriedYields: an App that nobody waits for commits what it has and takes
+// no more while others are under load, and goes on when they no longer are.
+func TestUnhurriedYields(t *testing.T) {
+	c := newCluster(t)
+	c.topic("in", 1)
+	c.topic("out", 1)
+	var l Load
+	var taken atomic.Int64
+	r := c.launch(t.TempDir(), func(b *Builder) {
+		out := To(b, c.text("out"))
+		From(b, c.text("in")).Unhurried().Process("pass on", func(x *Context, r Record[string, string]) {
+			out.Send(x, r)
+			taken.Add(1)
+		}, out)
+	}, func(cfg *Config) {
+		cfg.Load, cfg.CommitInterval = &l, time.Hour
+	})
+	c.send(c.rec("in", 0, "a", "1"))
+	c.eventually("the first record is taken", func() bool {
+		r.worker.nudge() // its waits are as long as the interval
+		return taken.Load() == 1
+	})
+	l.seen.Store(time.Now().Add(time.Hour).UnixMilli())
+	c.eventually("what is open is committed", func() bool {
+		r.worker.nudge()
+		at, _ := c.committed("in", 0)
+		return at > 0
+	})
+	c.send(c.rec("in", 0, "b", "2"))
+	c.eventually("the second record is there, and not taken", func() bool { return r.worker.fetch.BufferedFetchRecords() == 1 })
+	if n := taken.Load(); n != 1 {
+		t.Errorf("%d records taken", n)
+	}
+	l.seen.Store(0)
+	c.eventually("the second record is taken", func() bool { return taken.Load() == 2 })
 }

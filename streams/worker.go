@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/comptoir/comptoir/internal/kclient"
+	"github.com/comptoir/comptoir/internal/turns"
 )
 
 // worker is an App's member of the group: one goroutine that owns its tasks.
@@ -74,8 +75,9 @@ type worker struct {
 	failedAt  time.Time
 	outage    int // of outages, the last that was dealt with
 	pace      pace
-	ended     bool      // a transaction has, since the last poll
-	moreBy    time.Time // see step
+	ended     bool        // a transaction has, since the last poll
+	moreBy    time.Time   // see step
+	others    turns.Turns // see yielding
 
 	// See chain.go.
 	readers   map[string][]reader
@@ -130,6 +132,9 @@ func newWorker(a *App) (*worker, error) {
 		copies: noCopies(), turn: make(chan struct{}, 1), inTopics: map[partitionKey]int64{},
 	}
 	w.onProduced, w.onProducedInside = w.produced, w.producedInside
+	if w.top.unhurried() {
+		w.others.Pressed = w.cfg.Load.High
+	}
 	if w.outages = new(kclient.Outages); w.cfg.Chain != nil {
 		w.outages = &w.cfg.Chain.outages
 	}
@@ -287,6 +292,9 @@ func (w *worker) step(ctx context.Context) (err error) {
 	w.openMissing(ctx)
 	w.watchOpening()
 	w.catchUp()
+	if yielded, err := w.yielding(ctx); yielded || err != nil {
+		return err
+	}
 	if w.resting(ctx) {
 		return nil
 	}
@@ -334,8 +342,8 @@ func (w *worker) step(ctx context.Context) (err error) {
 	}
 	w.punctuate()
 	if w.due(dry) {
-		if !dry && (w.full || !w.top.unhurried()) { // a rest always leaves something to read
-			w.cfg.Load.note()
+		if !dry {
+			w.noteLoad()
 		}
 		if err := w.commit(ctx, dry); err != nil {
 			return err
@@ -359,6 +367,31 @@ func (w *worker) resting(ctx context.Context) bool {
 		return false
 	}
 	return !w.waiting(ctx, rest, func(ctx context.Context) { <-ctx.Done() }) || w.interrupted()
+}
+
+// noteLoad notes that there is more to do than is done. What an application in no
+// hurry has left does not count: others are not to give way to it, and a rest of
+// its own always leaves something.
+func (w *worker) noteLoad() {
+	if !w.top.unhurried() {
+		w.cfg.Load.note()
+	}
+}
+
+// yielding leaves the processors to others while they have more to do than they
+// can do, for an application that is in no hurry: what its records bring about
+// comes later then, and theirs sooner. It tells whether it has, for a moment; what
+// was open is committed before, and what the clocks say is done.
+func (w *worker) yielding(ctx context.Context) (bool, error) {
+	if !w.others.Resting() {
+		return false, nil
+	}
+	w.punctuate()
+	if err := w.commit(ctx, false); err != nil {
+		return true, err
+	}
+	w.waiting(ctx, turns.Look, func(ctx context.Context) { <-ctx.Done() })
+	return true, nil
 }
 
 // waiting calls f with a context that ends after a time, or before if an event
@@ -480,7 +513,7 @@ func (w *worker) handle(ctx context.Context, t *task, src *source, r *kgo.Record
 	w.give(t, src, r.Offset, r.Timestamp, r.Key, r.Value, r.Headers, r)
 	w.handOver()
 	if w.txn.bytes+t.size() >= w.cfg.BufferBytes {
-		w.cfg.Load.note()
+		w.noteLoad()
 		return w.commit(ctx, false)
 	}
 	return nil

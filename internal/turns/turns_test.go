@@ -1,4 +1,4 @@
-package connect
+package turns
 
 import (
 	"context"
@@ -13,11 +13,11 @@ import (
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pressing atomic.Bool
-		turns := turns{pressed: pressing.Load}
+		turns := Turns{Pressed: pressing.Load}
 		rests := func(when string, want time.Duration) {
 			t.Helper()
 			began := time.Now()
-			turns.rest(t.Context())
+			turns.Rest(t.Context())
 			if got := time.Since(began); got != want {
 				t.Errorf("%s: rests for %v, not %v", when, got, want)
 			}
@@ -34,7 +34,7 @@ func TestTurns(t *testing.T) {
 		time.Sleep(workTurn)
 		rests("after three", longestRest/2)
 		for range 100 * restTurns {
-			turns.rest(t.Context())
+			turns.Rest(t.Context())
 			time.Sleep(workTurn)
 		}
 		rests("after many", 0)
@@ -42,7 +42,7 @@ func TestTurns(t *testing.T) {
 		rests("no longer pressed", 0)
 		pressing.Store(true)
 		go func() {
-			time.Sleep(3*time.Second - restLook/2)
+			time.Sleep(3*time.Second - Look/2)
 			pressing.Store(false)
 		}()
 		rests("pressed for nearly three seconds", 3*time.Second)
@@ -50,11 +50,11 @@ func TestTurns(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began := time.Now()
-		turns.rest(ctx)
+		turns.Rest(ctx)
 		if got := time.Since(began); got != time.Second {
 			t.Errorf("stopped: rests for %v", got)
 		}
-		turns.pressed = nil
+		turns.Pressed = nil
 		rests("without others", 0)
 	})
 }
