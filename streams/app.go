@@ -56,7 +56,8 @@ type Config struct {
 	// Nil means that everything goes through the topics.
 	Chain *Chain
 	// Load is told when the App has more to do than it can do at once; several
-	// Apps may share one. Nil means nobody is told.
+	// Apps may share one. One that nobody waits for (Stream.Unhurried) tells
+	// nothing, and rests while the others have. Nil means nobody is told.
 	Load *Load
 	// Metrics counts what the App does; nil means nowhere.
 	Metrics *Metrics

@@ -68,13 +68,16 @@ func TestLoadIsNoted(t *testing.T) {
 				c.send(c.rec("in", -1, key17(i), fmt.Sprint(i)))
 			}
 			var l Load
-			c.launch(t.TempDir(), c.counting, func(cfg *Config) {
+			r := c.launch(t.TempDir(), c.counting, func(cfg *Config) {
 				cfg.Load, cfg.CommitInterval = &l, 3*time.Second
 				if full {
 					cfg.BufferBytes, cfg.CommitInterval = 100, 100*time.Millisecond
 				}
 			})
 			c.atRest(50)
+			if r.worker.others.Pressed != nil {
+				t.Error("it gives way to others")
+			}
 			if noted := l.seen.Load() != 0; noted != full {
 				t.Errorf("load is noted: %v", noted)
 			}

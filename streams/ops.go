@@ -67,7 +67,7 @@ func from[K, V any](b *Builder, t Topic[K, V], internal *Partitions) Stream[K, V
 // the commit interval. An application of which all public topics are unhurried
 // asks for records at that pace too, and while others that share its Config.Load
 // have more to do than they can do it rests: for up to ten seconds at a time at
-// first, less and less when that lasts, and not at all after a minute.
+// first, less and less when that lasts, a minute in all.
 func (s Stream[K, V]) Unhurried() Stream[K, V] {
 	i := slices.IndexFunc(s.b.sources, func(src *source) bool { return src.node == s.n })
 	if i < 0 {

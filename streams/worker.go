@@ -383,7 +383,7 @@ func (w *worker) noteLoad() {
 // comes later then, and theirs sooner. It tells whether it has, for a moment; what
 // was open is committed before, and what the clocks say is done.
 func (w *worker) yielding(ctx context.Context) (bool, error) {
-	if !w.others.Resting() {
+	if w.holding || !w.others.Resting() { // what is held back has a time of its own
 		return false, nil
 	}
 	w.punctuate()

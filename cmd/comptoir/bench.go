@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -47,7 +48,8 @@ BENCH-P…), and so do their invoices and the invoices' numbers: it asks first.
 
 The throughput of the first 20,000 orders is of the first round, when nothing is
 warm. A hop is the time between two records of an order, as they tell it; by HTTP
-the first of them bears the time of acceptance. -o json writes everything, for
+the first of them bears the time of acceptance. With --profile a package's time
+includes what it calls of others. -o json writes everything, for
 ` + "`bench compare`" + `.`,
 		Example: `  comptoir bench
   comptoir bench --orders 200000 --floor -o json >before.json
@@ -112,6 +114,8 @@ func (f benchFlags) check(a *app) error {
 		return usagef("--database goes with --brokers and --instances")
 	case f.kill && external && f.instances == 0:
 		return usagef("--kill kills only what was started here: give --instances, or nothing to measure the embedded shop")
+	case f.profile != "" && external && f.instances == 0 && a.api == "" && a.dataDir == "":
+		return usagef("--profile needs to know the process: give --api, --data-dir or --instances beside --brokers")
 	case f.profile != "" && f.orders == 0:
 		return usagef("--profile is of the throughput phase: give --orders")
 	case f.svg != "" && len(f.rates) == 0:
@@ -217,17 +221,17 @@ func (a *app) bench(ctx context.Context, f benchFlags) (err error) {
 		return err
 	}
 	report.Comptoir, report.Go = readVersion().Version, runtime.Version()
+	// A file that cannot be written does not cost the report.
+	errs := []error{a.print(report, func(w *tableWriter) { benchTable(w, report) })}
 	if f.svg != "" {
-		if err := os.WriteFile(f.svg, report.SVG(), 0o644); err != nil {
-			return err
-		}
+		errs = append(errs, os.WriteFile(f.svg, report.SVG(), 0o644))
 	}
-	if f.profile != "" {
-		if err := os.WriteFile(f.profile, profile.Bytes(), 0o644); err != nil {
-			return err
-		}
+	if f.profile != "" && profile.Len() == 0 {
+		errs = append(errs, failuref("%s is not written: the notes say why", f.profile))
+	} else if f.profile != "" {
+		errs = append(errs, os.WriteFile(f.profile, profile.Bytes(), 0o644))
 	}
-	return a.print(report, func(w *tableWriter) { benchTable(w, report) })
+	return errors.Join(errs...)
 }
 
 // confirmBench asks before orders are written for good.

@@ -78,7 +78,9 @@ func benchParts(w *tableWriter, r *bench.Report) {
 		}
 		w.row(p.Name, short(p.Share*100), short(p.Micros))
 	}
-	w.row(rest.Name, short(rest.Share*100), short(rest.Micros))
+	if rest.Share > 0 {
+		w.row(rest.Name, short(rest.Share*100), short(rest.Micros))
+	}
 }
 
 // benchLatencies shows what took how long at each rate.

@@ -191,6 +191,7 @@ func TestBenchUsage(t *testing.T) {
 		{[]string{"--instances"}, []string{"--brokers", "x:1", "--database", "postgres://x"}},
 		{[]string{"--kill", "--instances"}, []string{"--brokers", "x:1", "--kill"}},
 		{[]string{"--svg"}, []string{"--rate", "0", "--svg", "x"}},
+		{[]string{"--profile", "--data-dir"}, []string{"--brokers", "x:1", "--profile", "x"}},
 		{[]string{"--profile", "--orders"}, []string{"--orders", "0", "--profile", "x"}},
 		{[]string{"--yes"}, []string{"--brokers", "x:1"}},
 		{[]string{"B.json"}, []string{"compare", "a"}},

@@ -126,18 +126,18 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Settings.Target != r.Kafka {
 		r.Kafka = pipeline.version(ctx)
 	}
+	if cfg.Profile != nil {
+		if err := profilable(ctx, pipeline.Metrics); err != nil {
+			return nil, err
+		}
+		pipeline.profiles = &profiles{}
+	}
 	cfg.Progress("products: writing %d in plenty", products)
 	if err := stockUp(ctx, pipeline.cl); err != nil {
 		return nil, err
 	}
 	if err := pipeline.rest(ctx); err != nil {
 		return nil, err
-	}
-	if cfg.Profile != nil {
-		if err := pipeline.offered(ctx); err != nil {
-			return nil, err
-		}
-		pipeline.profiles = &profiles{}
 	}
 	benches := []*bench{pipeline}
 	if cfg.Floor != nil {
@@ -175,7 +175,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	if cfg.Profile != nil {
 		if r.Parts, err = pipeline.profiles.write(cfg.Profile, r.cpuNotified()); err != nil {
-			return nil, err
+			pipeline.note(err.Error())
 		}
 	}
 	for _, b := range benches {

@@ -101,6 +101,9 @@ func Comparable(a, b *Report) (doubts []string) {
 	if x.Platform != y.Platform || x.CPUs != y.CPUs || x.CPU != y.CPU {
 		doubts = append(doubts, "they were made on different machines")
 	}
+	if (len(a.Parts) > 0) != (len(b.Parts) > 0) {
+		doubts = append(doubts, "only one of them took profiles, which cost some CPU time themselves")
+	}
 	if a.Kafka != b.Kafka {
 		doubts = append(doubts, "their Kafka differs")
 	}

@@ -114,6 +114,17 @@ func metric(ctx context.Context, url, name string) (float64, error) {
 	return 0, fmt.Errorf("metrics: %s has no %s", url, name)
 }
 
+// statusError is an answer other than 200.
+type statusError struct {
+	url    string
+	status int
+	said   string
+}
+
+func (e *statusError) Error() string {
+	return fmt.Sprintf("%s answers %d %s: %s", e.url, e.status, http.StatusText(e.status), e.said)
+}
+
 // fetch reads a page of at most so many bytes, which must be there.
 func fetch(ctx context.Context, url string, limit int64) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -126,7 +137,9 @@ func fetch(ctx context.Context, url string, limit int64) ([]byte, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", url, resp.Status)
+		said, _ := io.ReadAll(io.LimitReader(resp.Body, 200)) // the status alone says enough
+		first, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
+		return nil, &statusError{url, resp.StatusCode, first}
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {

@@ -60,9 +60,6 @@ func (r *Report) cpuNotified() float64 {
 			all = append(all, s.Cost.CPUNotified)
 		}
 	}
-	if len(all) == 0 {
-		return 0
-	}
 	return median(all)
 }
 

@@ -50,6 +50,13 @@ func (b *bench) close() {
 
 func (b *bench) progress(line string, args ...any) { b.cfg.Progress(line, args...) }
 
+// note keeps what the report is to say, once.
+func (b *bench) note(said string) {
+	if said = b.name + said; !slices.Contains(b.notes, said) {
+		b.notes = append(b.notes, said)
+	}
+}
+
 // byHTTP says whether orders go by HTTP. A floor has no API.
 func (b *bench) byHTTP() bool { return b.cfg.Settings.Via == ViaHTTP && b.Prefix == "" }
 
@@ -126,10 +133,10 @@ func (b *bench) saturate(ctx context.Context, phase string, n int) (*Saturation,
 	if err != nil {
 		return nil, err
 	}
-	profiled := func() error { return nil }
+	var profiled *profiling
 	if b.profiles != nil {
-		profiled = b.profiles.take(ctx, b.Metrics)
-		defer func() { _ = profiled() }() // its error matters only beside no other
+		profiled = b.profiles.begin(ctx, b.Metrics)
+		defer profiled.stop()
 	}
 	f, err := b.launch(ctx, phase, 0, n, nil)
 	if err != nil {
@@ -146,8 +153,8 @@ func (b *bench) saturate(ctx context.Context, phase string, n int) (*Saturation,
 	if err != nil {
 		return nil, err
 	}
-	if err := profiled(); err != nil {
-		return nil, err
+	if profiled != nil {
+		profiled.end()
 	}
 	// What follows the notification (tracking, archive, audit) belongs to the cost.
 	if err := b.rest(ctx); err != nil {
@@ -161,6 +168,11 @@ func (b *bench) saturate(ctx context.Context, phase string, n int) (*Saturation,
 	s.Cost = after.since(before, n)
 	if notified >= 0 && before.cpu >= 0 {
 		s.Cost.CPUNotified = (notified - before.cpu) * 1e6 / float64(n)
+	}
+	if profiled != nil {
+		if err := profiled.wait(); err != nil {
+			b.note(fmt.Sprintf("profiles are missing: %v", err))
+		}
 	}
 	return s, nil
 }
@@ -267,10 +279,7 @@ func (b *bench) rest(ctx context.Context) error {
 		case time.Now().After(deadline) && err != nil:
 			return fmt.Errorf("ask how far the groups are: %w", err)
 		case time.Now().After(deadline):
-			note := b.name + "not at rest between phases: the system is used by others too, or a group cannot keep up"
-			if !slices.Contains(b.notes, note) {
-				b.notes = append(b.notes, note)
-			}
+			b.note("not at rest between phases: the system is used by others too, or a group cannot keep up")
 			return nil
 		}
 		select {

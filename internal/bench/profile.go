@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/pprof/profile"
 )
@@ -22,8 +24,8 @@ const maxProfile = 64 << 20
 
 // Part is where CPU time of the throughput phase went.
 type Part struct {
-	// Name is a package of this program, with what it calls of others; or a module
-	// of others, or Go itself, in goroutines of their own.
+	// Name is a package of this program, with what it calls of others; a module of
+	// others, or Go itself, in goroutines of their own; or garbage collection.
 	Name string `json:"name"`
 	// Share is of all CPU time of the measured processes, 0 to 1.
 	Share float64 `json:"share"`
@@ -32,77 +34,93 @@ type Part struct {
 	Micros float64 `json:"us_per_order,omitempty"`
 }
 
-// profiles are what was taken of all processes in all rounds. Safe for concurrent
-// use.
+// profiles are what was taken of all processes in all rounds, as it came. Safe for
+// concurrent use.
 type profiles struct {
 	mu    sync.Mutex
-	taken []*profile.Profile
+	taken [][]byte
 }
 
-// offered says whether all measured processes serve profiles.
-func (b *bench) offered(ctx context.Context) error {
-	if len(b.Metrics) == 0 {
+// profileTime is the longest that one profile, of a second, may take.
+const profileTime = 30 * time.Second
+
+// second takes the profile of a process for a second.
+func second(ctx context.Context, url string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, profileTime)
+	defer cancel()
+	b, err := fetch(ctx, url+profilesPath+"profile?seconds=1", maxProfile)
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	return b, nil
+}
+
+// profilable says whether all measured processes can be profiled now.
+func profilable(ctx context.Context, urls []string) error {
+	if len(urls) == 0 {
 		return errors.New("no process to profile is known: give --api, --data-dir or --instances")
 	}
-	for _, url := range b.Metrics {
-		if _, err := fetch(ctx, url+profilesPath, maxProfile); err != nil {
-			return fmt.Errorf("profiles: %w: start it with pprof: true, or COMPTOIR_PPROF=true", err)
+	for _, url := range urls {
+		_, err := second(ctx, url)
+		if answer, ok := errors.AsType[*statusError](err); ok && answer.status == http.StatusNotFound {
+			return fmt.Errorf("%w: start that process with pprof: true in its configuration, or COMPTOIR_PPROF=true", err)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// take profiles all processes, a second at a time, until the function it returns
-// is called, which waits for what is under way. The second in which that happens
-// counts only if there was none before it, since it is of what comes after too.
-func (p *profiles) take(ctx context.Context, urls []string) func() error {
+// profiling takes profiles of all processes, a second at a time.
+type profiling struct {
+	ended  chan struct{}
+	end    func() // of what is measured
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	errs   []error
+}
+
+func (p *profiles) begin(ctx context.Context, urls []string) *profiling {
 	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	errs := make([]error, len(urls))
-	var wg sync.WaitGroup
+	g := &profiling{ended: make(chan struct{}), cancel: cancel, errs: make([]error, len(urls))}
+	g.end = sync.OnceFunc(func() { close(g.ended) })
 	for i, url := range urls {
-		wg.Go(func() {
-			for n := 0; errs[i] == nil; n++ {
-				errs[i] = p.second(ctx, url, func() bool {
-					select {
-					case <-ended:
-						return n == 0
-					default:
-						return true
-					}
-				})
+		g.wg.Go(func() {
+			for first := true; ; first = false {
+				b, err := second(ctx, url)
+				over := false
 				select {
-				case <-ended:
-					return
+				case <-g.ended:
+					over = true
 				default:
+				}
+				if g.errs[i] = err; err == nil && (first || !over) {
+					// The second in which all ends is of what comes after it too.
+					p.mu.Lock()
+					p.taken = append(p.taken, b)
+					p.mu.Unlock()
+				}
+				if over || err != nil {
+					return
 				}
 			}
 		})
 	}
-	return sync.OnceValue(func() error {
-		defer cancel()
-		close(ended)
-		wg.Wait()
-		return errors.Join(errs...)
-	})
+	return g
 }
 
-// second takes one profile of a process, and keeps it if it is wanted then.
-func (p *profiles) second(ctx context.Context, url string, wanted func() bool) error {
-	b, err := fetch(ctx, url+profilesPath+"profile?seconds=1", maxProfile)
-	if err != nil {
-		return fmt.Errorf("profile: %w", err)
-	}
-	one, err := profile.ParseData(b)
-	if err != nil {
-		return fmt.Errorf("profile of %s: %w", url, err)
-	}
-	if wanted() {
-		p.mu.Lock()
-		p.taken = append(p.taken, one)
-		p.mu.Unlock()
-	}
-	return nil
+// wait waits for the last second, and says why some are missing.
+func (g *profiling) wait() error {
+	g.end()
+	g.wg.Wait()
+	return errors.Join(g.errs...)
+}
+
+// stop ends it at once.
+func (g *profiling) stop() {
+	g.cancel()
+	_ = g.wait() // what is missing is of no use any more
 }
 
 // write writes all as one profile, as `go tool pprof` reads it, and returns whose
@@ -110,7 +128,18 @@ func (p *profiles) second(ctx context.Context, url string, wanted func() bool) e
 func (p *profiles) write(w io.Writer, micros float64) ([]Part, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	all, err := profile.Merge(p.taken)
+	var each []*profile.Profile
+	for _, b := range p.taken {
+		one, err := profile.ParseData(b)
+		if err != nil {
+			return nil, fmt.Errorf("profile: %w", err)
+		}
+		each = append(each, one)
+	}
+	if len(each) == 0 {
+		return nil, errors.New("no profile was taken")
+	}
+	all, err := profile.Merge(each)
 	if err != nil {
 		return nil, fmt.Errorf("merge profiles: %w", err)
 	}
@@ -126,13 +155,13 @@ func parts(p *profile.Profile, micros float64) []Part {
 	if last < 0 {
 		return nil
 	}
-	time, sum := map[string]int64{}, int64(0)
+	spent, sum := map[string]int64{}, int64(0)
 	for _, s := range p.Sample {
-		time[owner(s)] += s.Value[last]
+		spent[owner(s)] += s.Value[last]
 		sum += s.Value[last]
 	}
 	var out []Part
-	for name, t := range time {
+	for name, t := range spent {
 		share := float64(t) / float64(max(sum, 1))
 		out = append(out, Part{Name: name, Share: share, Micros: share * micros})
 	}
@@ -163,6 +192,8 @@ func owner(s *profile.Sample) string {
 				return partCollection
 			case strings.HasPrefix(f, module):
 				return strings.TrimPrefix(packageOf(f), module)
+			case strings.HasPrefix(f, "main."):
+				return "cmd/comptoir"
 			default:
 				if m := moduleOf(packageOf(f)); m != "" {
 					name = m

@@ -133,8 +133,8 @@ func TestComparable(t *testing.T) {
 		t.Errorf("of the same: %q", doubts)
 	}
 	b := sample()
-	b.Settings.Orders, b.Machine.CPUs, b.Machine.Load, b.Kafka = 1, 8, 12, "v3"
-	if doubts := Comparable(sample(), b); len(doubts) != 4 {
+	b.Settings.Orders, b.Machine.CPUs, b.Machine.Load, b.Kafka, b.Parts = 1, 8, 12, "v3", nil
+	if doubts := Comparable(sample(), b); len(doubts) != 5 {
 		t.Errorf("doubts %q", doubts)
 	}
 }

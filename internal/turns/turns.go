@@ -12,8 +12,9 @@ import (
 const (
 	// longestRest and workTurn alternate while others in the process have more to
 	// do than they can do at once (Turns.Pressed), beginning with a rest. After
-	// every restTurns of them rests are half as long: when the pressure lasts, the
-	// lag must not grow for ever. So after a minute there is none any more.
+	// every restTurns of them rests are half as long, until none is worth it: when
+	// the pressure lasts, the lag must not grow for ever. That is a minute of rests
+	// in all, and more may come only after the pressure was gone for longestRest.
 	longestRest = 10 * time.Second
 	restTurns   = 3
 	workTurn    = time.Second
@@ -30,22 +31,30 @@ type Turns struct {
 	Pressed func() bool
 
 	rests int       // since the pressure began
-	ends  time.Time // of the rest under way, or the last one; zero without pressure
+	ends  time.Time // of the rest under way, or the last one; zero before the first
+	seen  time.Time // when there was pressure last
 }
 
 // Resting tells whether this is a time to rest.
 func (t *Turns) Resting() bool {
-	switch {
-	case t.Pressed == nil || !t.Pressed():
-		t.ends = time.Time{}
+	now := time.Now()
+	if t.Pressed == nil || !t.Pressed() {
+		if now.Before(t.ends) {
+			t.ends = now // it is over, and a turn of work begins
+		}
 		return false
-	case t.ends.IsZero():
-		t.rests, t.ends = 1, time.Now().Add(longestRest)
-	case time.Since(t.ends) >= workTurn:
-		t.ends = time.Now().Add(longestRest >> min(t.rests/restTurns, 62))
-		t.rests++
 	}
-	return time.Now().Before(t.ends)
+	if now.Sub(t.seen) >= longestRest {
+		t.rests, t.ends = 0, time.Time{}
+	}
+	t.seen = now
+	if now.Sub(t.ends) >= workTurn {
+		if rest := longestRest >> min(t.rests/restTurns, 62); rest >= Look {
+			t.ends = now.Add(rest)
+			t.rests++
+		}
+	}
+	return now.Before(t.ends)
 }
 
 // Rest returns when it is no longer a time to rest, or ctx ends.

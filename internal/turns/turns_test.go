@@ -41,12 +41,18 @@ func TestTurns(t *testing.T) {
 		pressing.Store(false)
 		rests("no longer pressed", 0)
 		pressing.Store(true)
+		rests("after a moment without pressure", 0)
+		pressing.Store(false)
+		time.Sleep(longestRest)
+		pressing.Store(true)
 		go func() {
 			time.Sleep(3*time.Second - Look/2)
 			pressing.Store(false)
 		}()
 		rests("pressed for nearly three seconds", 3*time.Second)
 		pressing.Store(true)
+		rests("its turn after a rest cut short", 0)
+		time.Sleep(workTurn)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began := time.Now()
@@ -56,5 +62,30 @@ func TestTurns(t *testing.T) {
 		}
 		turns.Pressed = nil
 		rests("without others", 0)
+	})
+}
+
+// TestBlinking: pressure that ends for a moment again and again does not keep a
+// task from its turns.
+func TestBlinking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		turns := Turns{Pressed: func() bool { return time.Since(began)%(2100*time.Millisecond) < 2*time.Second }}
+		rested, late := 0, 0
+		for range 3 * 60 * time.Second / Look {
+			if turns.Resting() {
+				rested++
+				if time.Since(began) > 2*time.Minute {
+					late++
+				}
+			}
+			time.Sleep(Look)
+		}
+		if all := time.Duration(rested) * Look; all == 0 || all > time.Minute {
+			t.Errorf("it rests for %v in all", all)
+		}
+		if late > 0 {
+			t.Errorf("after two minutes it still rests, %d times", late)
+		}
 	})
 }
