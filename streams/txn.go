@@ -68,6 +68,12 @@ func (p *producers) abandon() {
 // variable for the tests.
 var transactionTimeout = func(cfg Config) time.Duration { return cfg.SessionTimeout }
 
+// batchBytes is the most of one partition in a request: what Kafka takes by default,
+// less what comes around it. A request of several may be a little larger. franz-go
+// makes its memory anew after most collections, from a kilobyte on by a quarter at
+// a time, so one request of 4 MiB would ask for five times as much.
+const batchBytes = 1 << 20
+
 // openProducers makes both, taking over their ids: whatever a predecessor left
 // open is aborted, or was committed, when it returns, in the topics too. probe
 // asks the questions: a client that has been at work for a while knows which
@@ -85,7 +91,8 @@ func openProducers(ctx context.Context, cfg Config, hanging func(id string) kcli
 		kgo.ManualFlushing(),
 		kgo.MaxBufferedRecords(1 << 22),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.ProducerBatchMaxBytes(1 << 20),
+		kgo.ProducerBatchMaxBytes(batchBytes),
+		kgo.BrokerMaxWriteBytes(batchBytes + batchBytes/16),
 		kgo.DefaultProduceTopic("none"),
 	}
 	if p.addTo {

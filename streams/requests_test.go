@@ -1,0 +1,47 @@
+package streams
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// TestRequestsAreSmall: a transaction that is larger than a request may be goes in
+// several, whole.
+func TestRequestsAreSmall(t *testing.T) {
+	c := newCluster(t)
+	c.topic("in", 1)
+	c.topic("out", 4)
+	const n, size = 64, 100_000
+	net := newFaultNet(t)
+	var all, largest atomic.Int64
+	net.observe(func(key int16, frame []byte) {
+		if kmsg.Key(key) == kmsg.Produce {
+			all.Add(int64(len(frame)))
+			largest.Store(max(largest.Load(), int64(len(frame))))
+		}
+	})
+	count, value := metered()
+	c.launch(t.TempDir(), func(b *Builder) {
+		c.bare(b, func(x *Context, r Record[string, string], out *Output[string, string]) {
+			for i := range n {
+				out.Send(x, Record[string, string]{Key: key17(i), Value: strings.Repeat("x", size)})
+			}
+		})
+	}, net.use, count, func(cfg *Config) { cfg.BufferBytes = 4 * n * size })
+	c.send(c.rec("in", -1, "k", "v"))
+	if got := len(c.read("out", n)); got != n {
+		t.Fatalf("%d records, want %d", got, n)
+	}
+	if got := value(txnMetric, "committed"); got != 1 {
+		t.Fatalf("%v transactions, want one: the test tests nothing", got)
+	}
+	if got := all.Load(); got < n*size {
+		t.Fatalf("%d bytes of requests seen for %d of records", got, n*size)
+	}
+	if got := largest.Load(); got > batchBytes+batchBytes/16 {
+		t.Errorf("a request of %d bytes", got)
+	}
+}
