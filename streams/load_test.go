@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 func TestLoadPasses(t *testing.T) {
@@ -79,6 +81,30 @@ func TestLoadIsNoted(t *testing.T) {
 				t.Error("it gives way to others")
 			}
 			if noted := l.seen.Load() != 0; noted != full {
+				t.Errorf("load is noted: %v", noted)
+			}
+		})
+	}
+}
+
+// TestManyAtOnceAreLoad: an App that meets more than it takes at once is under load
+// before its transaction has ended.
+func TestManyAtOnceAreLoad(t *testing.T) {
+	for n, want := range map[int]bool{maxPoll / 4: false, 2 * maxPoll: true} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			c := newCluster(t)
+			c.countingTopics()
+			recs := make([]*kgo.Record, n)
+			for i := range recs {
+				recs[i] = c.rec("in", 0, "k", fmt.Sprint(i))
+			}
+			c.send(recs...)
+			var l Load
+			c.launch(t.TempDir(), c.counting, func(cfg *Config) {
+				cfg.Load, cfg.BufferBytes, cfg.CommitInterval = &l, 1<<30, time.Hour
+			})
+			c.atRest(n)
+			if noted := l.seen.Load() != 0; noted != want {
 				t.Errorf("load is noted: %v", noted)
 			}
 		})

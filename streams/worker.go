@@ -318,7 +318,9 @@ func (w *worker) step(ctx context.Context) (err error) {
 		return nil
 	}
 	dry := true
-	w.full = fetches.NumRecords() >= maxPoll
+	if w.full = fetches.NumRecords() >= maxPoll; w.full {
+		w.noteLoad() // the end of the transaction would tell it, too late for a short backlog
+	}
 	for _, f := range fetches {
 		for i := range f.Topics {
 			for j := range f.Topics[i].Partitions {
