@@ -47,10 +47,12 @@ func (p *pause) look(yield func() bool) {
 	}
 }
 
+func (p *pause) isPressed() bool { return !p.pressed.IsZero() }
+
 // left is how long a batch is to wait yet, unless the pressure ends before; 0 or
 // less: not any more.
 func (p *pause) left() time.Duration {
-	if p.pressed.IsZero() {
+	if !p.isPressed() {
 		return time.Until(p.until)
 	}
 	since := p.last

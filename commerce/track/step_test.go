@@ -119,7 +119,7 @@ func TestFullBatchRests(t *testing.T) {
 	var asked atomic.Int32
 	c.start(db, func(cfg *Config) {
 		cfg.batchBytes = 256 << 10
-		cfg.Yield = func() bool { return asked.Add(1) < looks }
+		cfg.Yield = func() bool { n := asked.Add(1); return n > 3 && n < looks } // when it has begun to read
 	})
 	eventually(t, "lag 0", c.lag)
 	// Two or three fetches make a batch full, of at most 128 KiB of each partition.
@@ -128,6 +128,34 @@ func TestFullBatchRests(t *testing.T) {
 	}
 	if err := sameTimelines(db.timelines(), c.scan()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestRestsFromTheStart: what comes while the stages press waits, however little,
+// until they no longer do.
+func TestRestsFromTheStart(t *testing.T) {
+	c := newCluster(t, 1)
+	db := newMemory()
+	var asked atomic.Int32
+	var eased atomic.Bool
+	c.start(db, func(cfg *Config) {
+		cfg.Yield = func() bool { asked.Add(1); return !eased.Load() }
+	})
+	c.send(record(event.TopicOrders, 0, "one"))
+	seen := asked.Load()
+	eventually(t, "some looks", func() error {
+		if n := asked.Load() - seen; n < 5 {
+			return fmt.Errorf("%d looks", n)
+		}
+		return nil
+	})
+	if n := len(db.timelines()); n != 0 {
+		t.Errorf("%d orders are known", n)
+	}
+	eased.Store(true)
+	eventually(t, "lag 0", c.lag)
+	if n := len(db.timelines()); n != 1 {
+		t.Errorf("%d orders are known in the end", n)
 	}
 }
 
