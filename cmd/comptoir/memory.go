@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync"
+	"time"
 )
 
 const (
@@ -18,6 +20,15 @@ const (
 	// memoryBesides is about what Go holds besides its heap's objects: stacks,
 	// gaps between objects, its own tables.
 	memoryBesides = 40 << 20
+
+	// A process that allocates more than busyAllocation bytes a second is at work on
+	// a backlog: it lets its garbage grow to busyPercent of what is alive before it
+	// collects, as far as the limit lets it, and to Go's usual hundred otherwise.
+	busyAllocation = 64 << 20
+	busyPercent    = 400
+	idlePercent    = 100
+	// busyLook is how soon the end of that is noticed at the latest.
+	busyLook = time.Second
 )
 
 // smallMemory trades some CPU for a small process, by collecting garbage earlier
@@ -32,7 +43,9 @@ func smallMemory() {
 	}
 	debug.SetMemoryLimit(memoryLimit)
 	m := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	var p percent
 	afterCollection(func() {
+		p.look()
 		metrics.Read(m)
 		live, held := int64(m[0].Value.Uint64()), int64(m[1].Value.Uint64()-m[2].Value.Uint64())
 		// Setting it stops the world, so it is not done for a few bytes.
@@ -41,6 +54,49 @@ func smallMemory() {
 			debug.SetMemoryLimit(want)
 		}
 	})
+}
+
+// percent follows how much is allocated. With little alive Go would collect some
+// twenty times a second under a backlog, each time for 30 MB.
+type percent struct {
+	mu        sync.Mutex
+	at        time.Time // of the last look
+	allocated uint64    // by then
+	busy      bool
+	timer     *time.Timer
+}
+
+// look is called after each collection, and busyLook after the last one for as
+// long as the process is busy.
+func (p *percent) look() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(m)
+	now, allocated := time.Now(), m[0].Value.Uint64()
+	busy := busyFor(allocated-p.allocated, now.Sub(p.at))
+	p.at, p.allocated = now, allocated
+	if busy != p.busy {
+		p.busy = busy
+		if busy {
+			debug.SetGCPercent(busyPercent)
+		} else {
+			debug.SetGCPercent(idlePercent)
+		}
+	}
+	switch {
+	case !busy && p.timer != nil:
+		p.timer.Stop()
+	case busy && p.timer == nil:
+		p.timer = time.AfterFunc(busyLook, p.look)
+	case busy:
+		p.timer.Reset(busyLook)
+	}
+}
+
+// busyFor tells whether so many bytes in so much time are much.
+func busyFor(bytes uint64, d time.Duration) bool {
+	return float64(bytes) > busyAllocation*d.Seconds()
 }
 
 // limitFor is the limit while so many bytes are alive, and so many are in memory

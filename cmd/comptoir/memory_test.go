@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"testing"
 	"time"
 )
@@ -49,3 +51,54 @@ func TestAfterCollection(t *testing.T) {
 		}
 	}
 }
+
+func TestBusyFor(t *testing.T) {
+	for _, c := range []struct {
+		mib  uint64
+		d    time.Duration
+		want bool
+	}{
+		{0, 0, false},
+		{63, time.Second, false},
+		{65, time.Second, true},
+		{30, 60 * time.Millisecond, true},   // a backlog, with little alive
+		{100, 300 * time.Millisecond, true}, // the same as it goes on
+		{300, time.Minute, false},           // all that comes before a backlog
+	} {
+		if got := busyFor(c.mib<<20, c.d); got != c.want {
+			t.Errorf("%d MiB in %v: busy %v", c.mib, c.d, got)
+		}
+	}
+}
+
+// TestPercentFollowsAllocation: Go's percentage is raised by work that allocates
+// much, and falls back without a further collection.
+func TestPercentFollowsAllocation(t *testing.T) {
+	before := debug.SetGCPercent(idlePercent)
+	defer debug.SetGCPercent(before)
+	now := func() int {
+		m := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+		metrics.Read(m)
+		return int(m[0].Value.Uint64())
+	}
+	var p percent
+	p.look()
+	await := func(percent int, what string, step func()) {
+		t.Helper()
+		for end := time.Now().Add(30 * time.Second); now() != percent; step() {
+			if time.Now().After(end) {
+				t.Fatalf("%s: %d per cent", what, now())
+			}
+		}
+	}
+	await(busyPercent, "busy", func() {
+		for range 4 {
+			garbage = make([]byte, 32<<20)
+		}
+		p.look()
+	})
+	garbage = nil
+	await(idlePercent, "idle", func() { time.Sleep(time.Millisecond) })
+}
+
+var garbage []byte
