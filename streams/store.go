@@ -142,6 +142,17 @@ func (st *keyValueState[K, V]) lacks(key []byte) bool {
 	return f != nil && f.Lacks(key)
 }
 
+// read looks a key up in the local state. A key of a fresh store that the filter
+// lets through is nearly always there, and mostly young: it is found from the
+// newest table down, without the filters of the oldest, which are megabytes each
+// and beside millions of orders more than the cache holds.
+func (st *keyValueState[K, V]) read(key []byte, value func([]byte) error) (bool, error) {
+	if st.def.fresh {
+		return st.t.db.Get(key, value)
+	}
+	return st.t.reads.Get(key, value)
+}
+
 // keys returns the filter of a fresh store, nil of others. It is made when it is
 // first needed: a task that was opened in vain has nothing to close.
 func (st *keyValueState[K, V]) keys() *state.Filter {
@@ -181,7 +192,7 @@ func (s *KeyValue[K, V]) Get(c *Context, k K) (V, bool) {
 	e := st.newEntry(k, enc)
 	if !st.lacks(enc) {
 		var err error
-		e.present, err = st.t.reads.Get(enc, func(data []byte) (err error) {
+		e.present, err = st.read(enc, func(data []byte) (err error) {
 			e.size += len(data)
 			e.value, err = s.value.Parse(data)
 			return err

@@ -2,9 +2,11 @@ package state
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -297,5 +299,52 @@ func TestStateWithALog(t *testing.T) {
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkYoung reads keys that were written lately, beside half a million that
+// were not and a cache that does not hold the filters of their tables: by DB.Get,
+// from the newest table down, and by a Reader, which asks all of them.
+func BenchmarkYoung(b *testing.B) {
+	const old, young = 500_000, 1000
+	db, err := OpenCached(b.TempDir(), 1<<20)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	rng := rand.New(rand.NewPCG(1, 2))
+	keys := make([][]byte, 0, old+young)
+	write := func(n int) {
+		batch := db.NewBatch()
+		for range n {
+			k := binary.BigEndian.AppendUint64([]byte("123456"), rng.Uint64())
+			keys = append(keys, k)
+			batch.Set(k, make([]byte, 40))
+		}
+		if err := batch.Apply(); err != nil {
+			b.Fatal(err)
+		}
+		if err := db.flush(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for range old / 10_000 {
+		write(10_000)
+	}
+	if err := db.p.Compact(b.Context(), []byte("1"), []byte("2"), false); err != nil {
+		b.Fatal(err)
+	}
+	write(young)
+	r := db.NewReader()
+	defer r.Close()
+	for name, get := range map[string]func([]byte, func([]byte) error) (bool, error){"get": db.Get, "reader": r.Get} {
+		b.Run(name, func(b *testing.B) {
+			for i := range b.N {
+				ok, err := get(keys[old+i%young], func([]byte) error { return nil })
+				if !ok || err != nil {
+					b.Fatal(ok, err)
+				}
+			}
+		})
 	}
 }
