@@ -110,7 +110,7 @@ type Stream struct {
 	CommitInterval    Duration `yaml:"commit_interval" doc:"Longest time a transaction stays open while records keep coming."`
 	MinCommitInterval Duration `yaml:"min_commit_interval" doc:"Longest that a commit waits for more records when transactions have taken up much of the time lately; none after a pause."`
 	BufferBytes       int      `yaml:"buffer_bytes" doc:"Bytes a task's open transaction may hold in memory before it commits."`
-	CacheBytes        int      `yaml:"cache_bytes" doc:"Bytes of the cache over the local state on disk, filled as needed. The filters of what is remembered should fit, some 10 MB for a million orders; without, each order reads them from the disk."`
+	CacheBytes        int      `yaml:"cache_bytes" doc:"Bytes of the cache over the local state on disk, filled as needed. With less than some 10 MB for a million orders more is read from the disk again and again, which can double what an order costs."`
 	StandbyCopies     int      `yaml:"standby_copies" doc:"How many other instances keep a copy of the local state of each task, so that they can take it over without restoring it. Each reads again what the owner writes."`
 }
 

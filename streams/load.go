@@ -16,7 +16,7 @@ const loadLasts = 2 * time.Second
 
 // High tells whether an App has had too much to do within the last two seconds:
 // it ended a transaction, by its time or its size, while there was more to read,
-// or met more records than it takes at once. Apps that nobody waits for do not count.
+// or met as many records as it takes at once. Apps that nobody waits for do not count.
 func (l *Load) High() bool {
 	return l != nil && time.Since(time.UnixMilli(l.seen.Load())) < loadLasts
 }

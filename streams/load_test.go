@@ -87,7 +87,7 @@ func TestLoadIsNoted(t *testing.T) {
 	}
 }
 
-// TestManyAtOnceAreLoad: an App that meets more than it takes at once is under load
+// TestManyAtOnceAreLoad: an App that meets as much as it takes at once is under load
 // before its transaction has ended.
 func TestManyAtOnceAreLoad(t *testing.T) {
 	for n, want := range map[int]bool{maxPoll / 4: false, 2 * maxPoll: true} {

@@ -144,8 +144,9 @@ func (st *keyValueState[K, V]) lacks(key []byte) bool {
 
 // read looks a key up in the local state. A key of a fresh store that the filter
 // lets through is nearly always there, and mostly young: it is found from the
-// newest table down, without the filters of the oldest, which are megabytes each
-// and beside millions of orders more than the cache holds.
+// newest table down, without the filters of the oldest. They are megabytes each,
+// and beside millions of orders more than the cache holds: so too when our own
+// filter has met its bound and most keys are not there.
 func (st *keyValueState[K, V]) read(key []byte, value func([]byte) error) (bool, error) {
 	if st.def.fresh {
 		return st.t.db.Get(key, value)

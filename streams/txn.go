@@ -68,11 +68,16 @@ func (p *producers) abandon() {
 // variable for the tests.
 var transactionTimeout = func(cfg Config) time.Duration { return cfg.SessionTimeout }
 
-// batchBytes is the most of one partition in a request: what Kafka takes by default,
-// less what comes around it. A request of several may be a little larger. franz-go
-// makes its memory anew after most collections, from a kilobyte on by a quarter at
-// a time, so one request of 4 MiB would ask for five times as much.
-const batchBytes = 1 << 20
+// batchBytes is the most of one partition in a request, which is what Kafka takes by
+// default, and requestBytes the most of all. The memory of requests stands in a
+// pool that every second collection empties, and grows from a kilobyte on by a
+// quarter at a time, so that one of 4 MiB asks for five times as much. It must
+// hold a batch as franz-go counts it before it knows the broker's version, with 27
+// bytes more for each record; else that batch could never be sent.
+const (
+	batchBytes   = 1 << 20
+	requestBytes = 2 * batchBytes
+)
 
 // openProducers makes both, taking over their ids: whatever a predecessor left
 // open is aborted, or was committed, when it returns, in the topics too. probe
@@ -92,7 +97,7 @@ func openProducers(ctx context.Context, cfg Config, hanging func(id string) kcli
 		kgo.MaxBufferedRecords(1 << 22),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.ProducerBatchMaxBytes(batchBytes),
-		kgo.BrokerMaxWriteBytes(batchBytes + batchBytes/16),
+		kgo.BrokerMaxWriteBytes(requestBytes),
 		kgo.DefaultProduceTopic("none"),
 	}
 	if p.addTo {

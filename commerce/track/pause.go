@@ -8,8 +8,10 @@ import "time"
 type pause struct {
 	last    time.Time // when the last batch was applied
 	until   time.Time // the end of the rest, if we are not pressed
-	pressed time.Time // since when we are, if we are
-	batches int       // applied since then
+	presses bool      // they do
+	pressed time.Time // when that began
+	calm    time.Time // since when they no longer do, if they do not
+	batches int       // applied since it began
 }
 
 const (
@@ -20,7 +22,8 @@ const (
 	// pressedRest is the rest while the stages have more orders than they can work
 	// off (Config.Yield), also before the first batch. It ends with that. After
 	// every restBatches of them it is half as long: when the pressure lasts, the lag
-	// must not grow for ever. So after a minute there is no rest any more.
+	// must not grow for ever. So after a minute there is no rest any more, until the
+	// pressure was gone for as long as the longest.
 	pressedRest = 10 * time.Second
 	restBatches = 3
 	// pauseLook is how often is looked whether that has ended.
@@ -39,20 +42,20 @@ func (p *pause) landed(took time.Duration, grown bool) {
 
 // look notes whether the stages press, which yield, if not nil, tells.
 func (p *pause) look(yield func() bool) {
-	switch {
-	case yield == nil || !yield():
-		p.pressed = time.Time{}
-	case p.pressed.IsZero():
-		p.pressed, p.batches = time.Now(), 0
+	before := p.presses
+	p.presses = yield != nil && yield()
+	switch now := time.Now(); {
+	case p.presses && !before && now.Sub(p.calm) >= pressedRest:
+		p.pressed, p.batches = now, 0
+	case before && !p.presses:
+		p.calm = now
 	}
 }
-
-func (p *pause) isPressed() bool { return !p.pressed.IsZero() }
 
 // left is how long a batch is to wait yet, unless the pressure ends before; 0 or
 // less: not any more.
 func (p *pause) left() time.Duration {
-	if !p.isPressed() {
+	if !p.presses {
 		return time.Until(p.until)
 	}
 	since := p.last

@@ -39,6 +39,11 @@ func TestPause(t *testing.T) {
 		pressing = false
 		left("no longer pressed", 0)
 		pressing = true
+		left("pressed again", pressedRest-time.Second)
+		pressing = false
+		left("calm", 0)
+		time.Sleep(pressedRest)
+		pressing = true
 		left("pressed anew", pressedRest)
 		time.Sleep(pressedRest)
 		left("pressed for long", 0)
@@ -51,5 +56,22 @@ func TestPause(t *testing.T) {
 			p.landed(time.Minute, true)
 		}
 		left("after many", 0)
+
+		// Pressure that blinks is one that lasts.
+		pressing = false
+		left("calm again", longestYield)
+		time.Sleep(pressedRest)
+		applied := 0
+		for begin := time.Now(); time.Since(begin) < 5*time.Minute; time.Sleep(100 * time.Millisecond) {
+			pressing = time.Since(begin)%(2100*time.Millisecond) < 2*time.Second
+			p.look(func() bool { return pressing })
+			if pressing && p.left() <= 0 {
+				p.landed(100*time.Millisecond, false)
+				applied++
+			}
+		}
+		if applied < 1000 {
+			t.Errorf("%d batches in five minutes under pressure that blinks", applied)
+		}
 	})
 }

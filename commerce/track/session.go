@@ -316,7 +316,7 @@ func (s *session) loop() error {
 				s.step.next(next.size())
 			}
 			f, next = s.launch(next), nil
-		case rest.isPressed() && rest.left() > 0:
+		case rest.presses && rest.left() > 0:
 		case !time.Now().Before(due):
 			f, next = s.launch(next), nil
 		}
@@ -359,12 +359,12 @@ func (g *growth) taken() bool {
 // poll waits for records, for the batch under way to be applied, for the next
 // one to be due, or for the input to be dry while the group is to be told
 // something. It returns nil if nothing was to be fetched: a batch that is full
-// stays as it is until it may be applied, and while the stages press none is begun
-// before its time.
+// stays as it is until it may be applied, and none is begun before its time while
+// the stages press, unless another is being applied.
 func (s *session) poll(f *flight, next *batch, due time.Time, rest *pause, many bool) kgo.Fetches {
 	wait := time.Minute
 	switch {
-	case (s.full(next) || s.step.done || rest.isPressed()) && f == nil && rest.left() > 0:
+	case (s.full(next) || s.step.done || rest.presses) && f == nil && rest.left() > 0:
 		lifecycle.Sleep(s.ctx, min(rest.left(), pauseLook))
 		return nil
 	case s.step.done:

@@ -337,10 +337,13 @@ func BenchmarkYoung(b *testing.B) {
 	write(young)
 	r := db.NewReader()
 	defer r.Close()
-	for name, get := range map[string]func([]byte, func([]byte) error) (bool, error){"get": db.Get, "reader": r.Get} {
-		b.Run(name, func(b *testing.B) {
+	for _, way := range []struct {
+		name string
+		get  func([]byte, func([]byte) error) (bool, error)
+	}{{"get", db.Get}, {"reader", r.Get}} {
+		b.Run(way.name, func(b *testing.B) {
 			for i := range b.N {
-				ok, err := get(keys[old+i%young], func([]byte) error { return nil })
+				ok, err := way.get(keys[old+i%young], func([]byte) error { return nil })
 				if !ok || err != nil {
 					b.Fatal(ok, err)
 				}
