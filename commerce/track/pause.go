@@ -12,6 +12,7 @@ type pause struct {
 	pressed time.Time // when that began
 	calm    time.Time // since when they no longer do, if they do not
 	batches int       // applied since it began
+	held    bool      // nothing was fetched for the rest's sake
 }
 
 const (

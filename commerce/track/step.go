@@ -106,6 +106,14 @@ func (s *step) look(open map[orderdb.Partition]*openPartition) (stop, resume map
 	return stop, resume
 }
 
+// listen begins the patience with all partitions anew, after a time in which none
+// was listened to.
+func listen(open map[orderdb.Partition]*openPartition) {
+	for _, p := range open {
+		p.heard = time.Now()
+	}
+}
+
 // next ends the slice, whose last batch took size bytes.
 func (s *step) next(size int) {
 	switch {
