@@ -66,7 +66,7 @@ func TestSlice(t *testing.T) {
 	look(nil, list(verdicts), false) // until 6500
 	open[verdicts].heard = time.Now().Add(-2 * slicePatience)
 	look(nil, nil, true) // it is silent
-	listen(open) // after a rest, in which nobody could say anything
+	listen(open)         // after a rest, in which nobody could say anything
 	look(nil, nil, false)
 	delete(open, orders) // revoked while it waits
 	look(nil, list(orders), false)
