@@ -11,7 +11,7 @@ type pause struct {
 	presses bool      // they do
 	pressed time.Time // when that began
 	calm    time.Time // since when they no longer do, if they do not
-	batches int       // applied since it began
+	batches int       // applied under pressure since it began
 	held    bool      // nothing was fetched for the rest's sake
 }
 
@@ -35,7 +35,9 @@ const (
 // since the one before.
 func (p *pause) landed(took time.Duration, grown bool) {
 	p.last, p.until = time.Now(), time.Time{}
-	p.batches++
+	if p.presses {
+		p.batches++
+	}
 	if grown {
 		p.until = p.last.Add(min(yieldShare*took, longestYield))
 	}

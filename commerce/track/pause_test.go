@@ -75,3 +75,21 @@ func TestPause(t *testing.T) {
 		}
 	})
 }
+
+// TestBatchesBetween: what is applied while nobody presses does not shorten the
+// rests of the pressure that follows soon.
+func TestBatchesBetween(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pause
+		p.look(func() bool { return true })
+		p.look(nil)
+		for range 100 {
+			p.landed(time.Millisecond, false)
+		}
+		time.Sleep(time.Second)
+		p.look(func() bool { return true })
+		if got, want := p.left(), pressedRest-time.Second; got != want {
+			t.Errorf("%v are left, not %v", got, want)
+		}
+	})
+}
