@@ -33,7 +33,8 @@ const (
 	shortLook = 50 * time.Millisecond
 )
 
-// smallMemory trades some CPU for a small process, by a limit to what Go holds, unless GOMEMLIMIT says otherwise. A GOGC that is set stays.
+// smallMemory trades some CPU for a small process, by a limit to what Go holds,
+// unless GOMEMLIMIT says otherwise. A GOGC that is set stays.
 //
 // A limit that is near to what is alive would be a trap: Go then collects without
 // a pause (measured: 727 µs of CPU per order instead of 406). So each collection

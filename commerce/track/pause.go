@@ -12,7 +12,6 @@ type pause struct {
 	pressed time.Time // when that began
 	calm    time.Time // since when they no longer do, if they do not
 	batches int       // applied under pressure since it began
-	held    bool      // nothing was fetched for the rest's sake
 }
 
 const (

@@ -363,16 +363,14 @@ func (g *growth) taken() bool {
 // the stages press, unless another is being applied.
 func (s *session) poll(f *flight, next *batch, due time.Time, rest *pause, many bool) kgo.Fetches {
 	wait := time.Minute
-	if rest.held {
-		rest.held = false
-		s.mu.Lock()
-		listen(s.open)
-		s.mu.Unlock()
-	}
 	switch {
 	case (s.full(next) || s.step.done || rest.presses) && f == nil && rest.left() > 0:
 		lifecycle.Sleep(s.ctx, min(rest.left(), pauseLook))
-		rest.held = !s.step.done
+		if !s.step.done {
+			s.mu.Lock()
+			listen(s.open)
+			s.mu.Unlock()
+		}
 		return nil
 	case s.step.done:
 		wait = lastFetch
