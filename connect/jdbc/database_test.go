@@ -224,7 +224,7 @@ func (b *bench) assign(t *testing.T, a connect.Assignment) int64 {
 // TestClassify: what the server says of itself is waited out; what it says of a
 // value is the record's, and damage is neither's.
 func TestClassify(t *testing.T) {
-	for code, waits := range map[string]bool{"53100": true, "28P01": true, "22P02": false, "XX000": false, "XX001": false, "XX002": false} {
+	for code, waits := range map[string]bool{"53100": true, "28P01": true, "22P02": false, "XX000": false, "XX001": false, "XX002": false, "": false, "2": false} {
 		err := classify(fmt.Errorf("write: %w", &pgconn.PgError{Severity: "FATAL", Code: code}))
 		if got := connect.IsRetriable(err); got != waits {
 			t.Errorf("SQLSTATE %s: retriable %v, want %v", code, got, waits)

@@ -211,7 +211,7 @@ func classify(err error) error {
 	if pgerr.Passing(err) {
 		return connect.Retriable(err)
 	}
-	switch pe.Code[:2] {
+	switch pgerr.Class(pe) {
 	case "28":
 		return connect.Retriable(fmt.Errorf("%w; correct connection.user and connection.password", err))
 	case "22", "23", "P0", "54":

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/comptoir/comptoir/connect"
+	"github.com/comptoir/comptoir/internal/pgerr"
 )
 
 // write first tries all rows at once, which is the rule. If the database
@@ -48,8 +49,12 @@ func (p *postgres) transaction(ctx context.Context, w *write, f func(pgx.Tx) (in
 	}
 	if err := tx.Commit(ctx); err != nil {
 		var pe *pgconn.PgError
-		if errors.As(err, &pe) && pe.Code[:2] != "08" && pe.Code[:2] != "57" {
-			return classify(err) // the server answered: it is rolled back
+		if errors.As(err, &pe) {
+			switch pgerr.Class(pe) {
+			case "08", "57", "":
+			default:
+				return classify(err) // the server answered: it is rolled back
+			}
 		}
 		return &uncertain{err}
 	}

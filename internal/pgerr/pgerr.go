@@ -15,14 +15,23 @@ import (
 // hold no answer, as of a connection that broke.
 func Passing(err error) bool {
 	var answer *pgconn.PgError
-	if !errors.As(err, &answer) || len(answer.Code) != 5 {
+	if !errors.As(err, &answer) {
 		return false
 	}
-	switch answer.Code[:2] {
+	switch Class(answer) {
 	case "08", "25", "40", "53", "55", "57", "58":
 		return true
 	}
 	// A server without disk space answers new connections with an internal error.
 	var connecting *pgconn.ConnectError
 	return answer.Code == "XX000" && errors.As(err, &connecting)
+}
+
+// Class returns the class of an answer's SQLSTATE, its first two characters, or ""
+// if the answer has none: what stands between us and the server may send anything.
+func Class(answer *pgconn.PgError) string {
+	if len(answer.Code) != 5 {
+		return ""
+	}
+	return answer.Code[:2]
 }
