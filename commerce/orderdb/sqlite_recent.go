@@ -1,9 +1,15 @@
 package orderdb
 
+import "time"
+
 // recentKept is how many entries a generation has: under a backlog an order's
 // records are some ten thousand orders apart, and to read an order costs as much
 // as to write it. One takes about 500 bytes.
 const recentKept = 32768
+
+// recentLasts is after how long without work all of them are forgotten. It is
+// longer than tracking waits between two batches while it catches up.
+const recentLasts = 3 * time.Second
 
 // recent keeps what the writer had in its hands last, so that an order's records,
 // which come within a second, do not each read it again. It is in two
@@ -31,5 +37,5 @@ func (c *recent[K, V]) put(k K, v V) {
 	c.young[k] = v
 }
 
-// clear forgets everything: what is kept may differ from the database.
+// clear forgets everything.
 func (c *recent[K, V]) clear() { c.young, c.old = nil, nil }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/comptoir/comptoir/commerce/event"
 )
@@ -146,4 +148,48 @@ func TestRecent(t *testing.T) {
 	if _, ok := c.get(0); ok {
 		t.Error("not cleared")
 	}
+}
+
+// TestForgetsAtRest: what the writer had in its hands stays there while it works,
+// and not when it has nothing to do.
+func TestForgetsAtRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, err := Open(t.Context(), Config{URL: filepath.Join(t.TempDir(), "x.db")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := db.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		in := Partition{Topic: event.TopicVerdicts}
+		kept := func() (n int) {
+			t.Helper()
+			err := db.(*sqliteDB).do(t.Context(), &task{run: func(w *sqliteWriter) error {
+				n = len(w.orders.young) + len(w.orders.old)
+				return nil
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		for n := range int64(3) {
+			c := OrderChange{ID: "A", State: Reserved, Entry: Entry{Topic: in.Topic, Offset: n, Time: time.Unix(n, 0)}}
+			b := Batch{From: map[Partition]Position{}, To: map[Partition]Position{in: {Next: n + 1}}, Orders: []OrderChange{c}}
+			b.From[in] = Position{Next: n}
+			if err := db.Apply(t.Context(), b); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(recentLasts - time.Millisecond)
+			if kept() != 1 {
+				t.Errorf("after %d batches %d orders are kept while it works", n+1, kept())
+			}
+		}
+		time.Sleep(recentLasts + time.Millisecond)
+		if n := kept(); n != 0 {
+			t.Errorf("%d orders are kept at rest", n)
+		}
+	})
 }

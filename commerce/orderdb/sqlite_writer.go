@@ -47,9 +47,14 @@ func (d *sqliteDB) do(ctx context.Context, t *task) error {
 // for each; but after a batch of them one task has its turn.
 func (d *sqliteDB) work(w *sqliteWriter) {
 	defer w.close()
-	for {
+	idle := time.NewTimer(recentLasts)
+	defer idle.Stop()
+	for ; ; idle.Reset(recentLasts) {
 		var t *task
 		select {
+		case <-idle.C:
+			w.orders.clear()
+			continue
 		case <-d.closing.Done():
 			d.queue.close()
 			return
@@ -212,8 +217,8 @@ func (w *sqliteWriter) transaction(durable bool, f func() error) error {
 		for _, in := range w.inserters {
 			in.drop()
 		}
-		clear(w.topics) // some may be undone too: read them again
-		w.orders.clear()
+		clear(w.topics)  // some may be undone too: read them again
+		w.orders.clear() // what is kept may differ from the database
 		w.positions = nil
 		_, _ = w.rollback.ExecContext(w.ctx) // SQLite may have done so itself
 	}

@@ -359,13 +359,17 @@ func (g *growth) taken() bool {
 // poll waits for records, for the batch under way to be applied, for the next
 // one to be due, or for the input to be dry while the group is to be told
 // something. It returns nil if nothing was to be fetched: a batch that is full
-// stays as it is until it may be applied, and none is begun before its time while
-// the stages press, unless another is being applied.
+// stays as it is until it may be applied, and while the stages press none is begun
+// before its time, or grows.
 func (s *session) poll(f *flight, next *batch, due time.Time, rest *pause, many bool) kgo.Fetches {
 	wait := time.Minute
 	switch {
-	case (s.full(next) || s.step.done || rest.presses) && f == nil && rest.left() > 0:
-		lifecycle.Sleep(s.ctx, min(rest.left(), pauseLook))
+	case (rest.presses || f == nil && (s.full(next) || s.step.done)) && rest.left() > 0:
+		ctx := s.ctx
+		if f != nil {
+			ctx = f.landing
+		}
+		lifecycle.Sleep(ctx, min(rest.left(), pauseLook))
 		if !s.step.done {
 			s.mu.Lock()
 			listen(s.open)

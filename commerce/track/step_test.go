@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/comptoir/comptoir/commerce/event"
@@ -156,6 +158,69 @@ func TestRestsFromTheStart(t *testing.T) {
 	eventually(t, "lag 0", c.lag)
 	if n := len(db.timelines()); n != 1 {
 		t.Errorf("%d orders are known in the end", n)
+	}
+}
+
+// TestRestsWithinABurst has the stages press as soon as a first batch is being
+// applied: what else has come already is not read on.
+func TestRestsWithinABurst(t *testing.T) {
+	c := newCluster(t, 1)
+	const orders = 4 * busyRecords // no slice yet
+	var recs []*kgo.Record
+	for i := range orders {
+		recs = append(recs, record(event.TopicOrders, 0, fmt.Sprint(i)))
+	}
+	c.send(recs...)
+	db := newMemory()
+	block, blocked := make(chan struct{}), make(chan struct{})
+	db.block, db.blocked = block, blocked
+	var looks atomic.Int32 // under pressure
+	var eased atomic.Bool
+	reg := prometheus.NewRegistry()
+	c.start(db, func(cfg *Config) {
+		cfg.Registerer = reg
+		cfg.Yield = func() bool {
+			select {
+			case <-blocked:
+				looks.Add(1)
+				return !eased.Load()
+			default:
+				return false
+			}
+		}
+	})
+	release := sync.OnceFunc(func() { close(block) })
+	t.Cleanup(release) // before the Tracker's stop
+	some := func() error {
+		if n := looks.Load(); n < 5 {
+			return fmt.Errorf("%d looks", n)
+		}
+		return nil
+	}
+	eventually(t, "some looks while a batch is applied", some)
+	release()
+	looks.Store(0)
+	eventually(t, "some looks after it", some)
+	// One more may have been read before the first look.
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read float64
+	for _, f := range families {
+		if f.GetName() == "comptoir_track_records_total" {
+			for _, m := range f.GetMetric() {
+				read += m.GetCounter().GetValue()
+			}
+		}
+	}
+	if read == 0 || read > 2*busyRecords {
+		t.Errorf("%g of %d orders were read", read, orders)
+	}
+	eased.Store(true)
+	eventually(t, "lag 0", c.lag)
+	if err := sameTimelines(db.timelines(), c.scan()); err != nil {
+		t.Fatal(err)
 	}
 }
 
