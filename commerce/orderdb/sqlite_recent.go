@@ -7,8 +7,9 @@ import "time"
 // as to write it. One takes about 500 bytes.
 const recentKept = 32768
 
-// recentLasts is after how long without work all of them are forgotten. It is
-// longer than tracking waits between two batches while it catches up.
+// recentLasts is after how long without work all of them are forgotten: longer
+// than tracking gathers for its next batch, and shorter than it rests when the
+// stages press.
 const recentLasts = 3 * time.Second
 
 // recent keeps what the writer had in its hands last, so that an order's records,

@@ -36,6 +36,9 @@ const (
 	// second apart, and each batch that has one of them reads and writes the order.
 	busyRecords = 2000
 	busyGather  = time.Second
+	// pollRecords is the most that is read before the next look whether the stages
+	// press: a busy batch, and the markers in between.
+	pollRecords = busyRecords + busyRecords/4
 	// fetchPause is between the fetches of a batch that gathers: each costs the
 	// broker as much as the records do, unless it has many.
 	fetchPause  = 20 * time.Millisecond
@@ -281,8 +284,11 @@ func (s *session) loop() error {
 		grown.look(fetches)
 		var back *lapse
 		if next, back = s.index(next, fetches); back == nil && fetches != nil {
+			begins := s.step.end == 0
 			s.keepStep()
-			next, back = s.index(next, s.rest())
+			if !begins { // else the stages may press by now
+				next, back = s.index(next, s.rest())
+			}
 		}
 		read := s.step.done && fetches.NumRecords() == 0 // the slice
 		if read && next == nil {
@@ -362,9 +368,7 @@ func (g *growth) taken() bool {
 // stays as it is until it may be applied, and while the stages press none is begun
 // before its time, or grows.
 func (s *session) poll(f *flight, next *batch, due time.Time, rest *pause, many bool) kgo.Fetches {
-	wait := time.Minute
-	switch {
-	case (rest.presses || f == nil && (s.full(next) || s.step.done)) && rest.left() > 0:
+	if (rest.presses || f == nil && (s.full(next) || s.step.done)) && rest.left() > 0 {
 		ctx := s.ctx
 		if f != nil {
 			ctx = f.landing
@@ -376,6 +380,12 @@ func (s *session) poll(f *flight, next *batch, due time.Time, rest *pause, many 
 			s.mu.Unlock()
 		}
 		return nil
+	}
+	if s.step.end == 0 && len(s.step.held) > 0 {
+		s.keepStep() // nothing was fetched since the slice has ended
+	}
+	wait := time.Minute
+	switch {
 	case s.step.done:
 		wait = lastFetch
 	case s.step.end > 0:

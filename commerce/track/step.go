@@ -133,13 +133,12 @@ func add(to map[string][]int32, tp orderdb.Partition) map[string][]int32 {
 	return to
 }
 
-// fetch waits for records and takes of those that have come as many as a stage
-// does at a time: if they are more, the stages may press by then. In a slice it
-// takes all but one: the client fetches more only when it has given all, and that
-// shall be what keepStep says.
+// fetch waits for records and takes some of those that have come: if they are
+// many, the stages may press soon. In a slice it takes all but one: the client
+// fetches more only when it has given all, and that shall be what keepStep says.
 func (s *session) fetch(ctx context.Context) kgo.Fetches {
 	if s.step.end == 0 {
-		return s.cl.PollRecords(ctx, busyRecords)
+		return s.cl.PollRecords(ctx, pollRecords)
 	}
 	got := s.cl.PollRecords(ctx, int(max(1, s.cl.BufferedFetchRecords()-1)))
 	if more := s.cl.BufferedFetchRecords(); more > 1 {

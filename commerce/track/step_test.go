@@ -162,10 +162,21 @@ func TestRestsFromTheStart(t *testing.T) {
 }
 
 // TestRestsWithinABurst has the stages press as soon as a first batch is being
-// applied: what else has come already is not read on.
+// applied, or as something is read: what else has come already is not read on.
 func TestRestsWithinABurst(t *testing.T) {
+	for _, test := range []struct {
+		pressed string
+		orders  int
+	}{
+		{"by a batch", 9000},            // no slice yet
+		{"by a read", 20 * pollRecords}, // which begins one
+	} {
+		t.Run(test.pressed, func(t *testing.T) { restsWithinABurst(t, test.orders, test.pressed == "by a read") })
+	}
+}
+
+func restsWithinABurst(t *testing.T, orders int, byRead bool) {
 	c := newCluster(t, 1)
-	const orders = 4 * busyRecords // no slice yet
 	var recs []*kgo.Record
 	for i := range orders {
 		recs = append(recs, record(event.TopicOrders, 0, fmt.Sprint(i)))
@@ -173,12 +184,86 @@ func TestRestsWithinABurst(t *testing.T) {
 	c.send(recs...)
 	db := newMemory()
 	block, blocked := make(chan struct{}), make(chan struct{})
-	db.block, db.blocked = block, blocked
+	release := sync.OnceFunc(func() { close(block) })
+	if !byRead {
+		db.block, db.blocked = block, blocked
+	}
 	var looks atomic.Int32 // under pressure
 	var eased atomic.Bool
 	reg := prometheus.NewRegistry()
+	read := func() (n float64) {
+		families, err := reg.Gather()
+		if err != nil {
+			t.Error(err)
+		}
+		for _, f := range families {
+			if f.GetName() == "comptoir_track_records_total" {
+				for _, m := range f.GetMetric() {
+					n += m.GetCounter().GetValue()
+				}
+			}
+		}
+		return n
+	}
 	c.start(db, func(cfg *Config) {
 		cfg.Registerer = reg
+		cfg.Yield = func() bool {
+			pressed := byRead && read() > 0
+			select {
+			case <-blocked:
+				pressed = true
+			default:
+			}
+			if pressed {
+				looks.Add(1)
+			}
+			return pressed && !eased.Load()
+		}
+	})
+	t.Cleanup(release) // before the Tracker's stop
+	some := func() error {
+		if n := looks.Load(); n < 5 {
+			return fmt.Errorf("%d looks", n)
+		}
+		return nil
+	}
+	eventually(t, "some looks", some)
+	release()
+	looks.Store(0)
+	eventually(t, "some looks after the batch", some)
+	most := float64(pollRecords)
+	if !byRead {
+		most *= 3 // there may be two more reads before the batch is being applied
+	}
+	if n := read(); n == 0 || n > most {
+		t.Errorf("%g of %d orders were read", n, orders)
+	}
+	eased.Store(true)
+	eventually(t, "lag 0", c.lag)
+	if err := sameTimelines(db.timelines(), c.scan()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRestsBetweenSlices has the stages press while a slice is applied, of which
+// partitions wait: when they no longer do, it goes on at once.
+func TestRestsBetweenSlices(t *testing.T) {
+	c := newCluster(t, 2)
+	began := time.Now().Add(-time.Hour)
+	var recs []*kgo.Record
+	for i := range 2 * behindRecords {
+		r := record(event.TopicOrders, int32(i%2), fmt.Sprint(i))
+		r.Timestamp = began.Add(time.Duration(i) * time.Millisecond)
+		recs = append(recs, r)
+	}
+	c.sendBulky(recs)
+	db := newMemory()
+	block, blocked := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(block) })
+	db.block, db.blocked = block, blocked
+	var looks atomic.Int32
+	var eased atomic.Bool
+	c.start(db, func(cfg *Config) {
 		cfg.Yield = func() bool {
 			select {
 			case <-blocked:
@@ -189,34 +274,17 @@ func TestRestsWithinABurst(t *testing.T) {
 			}
 		}
 	})
-	release := sync.OnceFunc(func() { close(block) })
-	t.Cleanup(release) // before the Tracker's stop
+	t.Cleanup(release)
 	some := func() error {
 		if n := looks.Load(); n < 5 {
 			return fmt.Errorf("%d looks", n)
 		}
 		return nil
 	}
-	eventually(t, "some looks while a batch is applied", some)
+	eventually(t, "some looks while the slice is applied", some)
 	release()
 	looks.Store(0)
 	eventually(t, "some looks after it", some)
-	// One more may have been read before the first look.
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var read float64
-	for _, f := range families {
-		if f.GetName() == "comptoir_track_records_total" {
-			for _, m := range f.GetMetric() {
-				read += m.GetCounter().GetValue()
-			}
-		}
-	}
-	if read == 0 || read > 2*busyRecords {
-		t.Errorf("%g of %d orders were read", read, orders)
-	}
 	eased.Store(true)
 	eventually(t, "lag 0", c.lag)
 	if err := sameTimelines(db.timelines(), c.scan()); err != nil {

@@ -55,7 +55,7 @@ type Config struct {
 	// after a crash.
 	Instance string
 	// Yield, if there is one, tells whether the orders themselves need the
-	// processors: what is told of them then waits longer, unless it is little.
+	// processors: what is told of them then waits longer.
 	Yield func() bool
 	// Applied, if there is one, is called after each batch that is in the
 	// database, by the Tracker's goroutine: it must return at once.
