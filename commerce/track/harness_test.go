@@ -83,6 +83,26 @@ func (c *cluster) sendBulky(recs []*kgo.Record) {
 	}
 }
 
+// sendTogether writes records in batches as large as may be.
+func (c *cluster) sendTogether(recs []*kgo.Record) {
+	c.tb.Helper()
+	cl, err := c.kafka.New(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ManualFlushing(), kgo.MaxBufferedRecords(len(recs)+1))
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	defer cl.Close()
+	for _, r := range recs {
+		cl.Produce(context.Background(), r, func(_ *kgo.Record, err error) {
+			if err != nil {
+				c.tb.Error(err)
+			}
+		})
+	}
+	if err := cl.Flush(context.Background()); err != nil {
+		c.tb.Fatal(err)
+	}
+}
+
 // transact writes records in one transaction.
 func (c *cluster) transact(id string, commit bool, recs ...*kgo.Record) {
 	c.tb.Helper()

@@ -68,14 +68,16 @@ func (s *step) hear(p *place, ftp *kgo.FetchTopicPartition) {
 // look says which of the partitions shall be fetched no longer, and which again.
 func (s *step) look(open map[orderdb.Partition]*openPartition) (stop, resume map[string][]int32) {
 	var unread int64
-	first := int64(math.MaxInt64)
-	for _, p := range open {
+	first := int64(math.MaxInt64) // of those that wait or give something
+	for tp, p := range open {
 		if n := p.unread(); n > 0 {
 			unread += n
-			first = min(first, p.at)
+			if s.held[tp] || time.Since(p.heard) < slicePatience {
+				first = min(first, p.at)
+			}
 		}
 	}
-	if s.end == 0 && unread >= behindRecords {
+	if s.end == 0 && unread >= behindRecords && first < math.MaxInt64 {
 		s.end = first + s.length.Milliseconds()
 	}
 	held := make(map[orderdb.Partition]bool)

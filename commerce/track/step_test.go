@@ -84,6 +84,23 @@ func TestSlice(t *testing.T) {
 	}
 }
 
+// TestSliceWithoutTheSilent: a partition that gives nothing, and has come to no
+// time yet, does not keep others, which are far ahead of it, from being read.
+func TestSliceWithoutTheSilent(t *testing.T) {
+	silent, busy := orderdb.Partition{Topic: event.TopicOrders}, orderdb.Partition{Topic: event.TopicVerdicts}
+	open := map[orderdb.Partition]*openPartition{silent: partitionAt(0, 10), busy: partitionAt(time.Now().UnixMilli(), behindRecords)}
+	open[silent].heard = time.Now().Add(-2 * slicePatience)
+	s := step{length: time.Second}
+	if stop, _ := s.look(open); stop != nil || s.done || s.end != open[busy].at+1000 {
+		t.Errorf("%v stopped, done: %v, a slice until %d", stop, s.done, s.end)
+	}
+	s.next(0)
+	open[busy].heard = open[silent].heard
+	if stop, _ := s.look(open); stop != nil || s.end != 0 {
+		t.Errorf("%v stopped, a slice until %d when all are silent", stop, s.end)
+	}
+}
+
 // TestBehind has a Tracker meet a backlog that spans a minute, so that it reads
 // by slices: whatever waits is read in the end.
 func TestBehind(t *testing.T) {
@@ -168,8 +185,8 @@ func TestRestsWithinABurst(t *testing.T) {
 		pressed string
 		orders  int
 	}{
-		{"by a batch", 9000},            // no slice yet
-		{"by a read", 20 * pollRecords}, // which begins one
+		{"by a batch", 9000},           // no slice yet
+		{"by a read", 6 * pollRecords}, // which begins one
 	} {
 		t.Run(test.pressed, func(t *testing.T) { restsWithinABurst(t, test.orders, test.pressed == "by a read") })
 	}
@@ -181,7 +198,7 @@ func restsWithinABurst(t *testing.T, orders int, byRead bool) {
 	for i := range orders {
 		recs = append(recs, record(event.TopicOrders, 0, fmt.Sprint(i)))
 	}
-	c.send(recs...)
+	c.sendTogether(recs)
 	db := newMemory()
 	block, blocked := make(chan struct{}), make(chan struct{})
 	release := sync.OnceFunc(func() { close(block) })
