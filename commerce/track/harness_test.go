@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,32 +74,23 @@ func (c *cluster) send(recs ...*kgo.Record) {
 // takes as many fetches as they have bytes.
 func (c *cluster) sendBulky(recs []*kgo.Record) {
 	c.tb.Helper()
-	cl, err := c.kafka.New(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(64<<10))
-	if err != nil {
-		c.tb.Fatal(err)
-	}
-	defer cl.Close()
-	if err := cl.ProduceSync(context.Background(), recs...).FirstErr(); err != nil {
-		c.tb.Fatal(err)
-	}
+	c.sendAs(recs, kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(64<<10))
 }
 
 // sendTogether writes records in batches as large as may be.
 func (c *cluster) sendTogether(recs []*kgo.Record) {
 	c.tb.Helper()
-	cl, err := c.kafka.New(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ManualFlushing(), kgo.MaxBufferedRecords(len(recs)+1))
+	c.sendAs(recs, kgo.ProducerLinger(time.Second), kgo.MaxBufferedRecords(len(recs)+1))
+}
+
+func (c *cluster) sendAs(recs []*kgo.Record, opts ...kgo.Opt) {
+	c.tb.Helper()
+	cl, err := c.kafka.New(append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	if err != nil {
 		c.tb.Fatal(err)
 	}
 	defer cl.Close()
-	for _, r := range recs {
-		cl.Produce(context.Background(), r, func(_ *kgo.Record, err error) {
-			if err != nil {
-				c.tb.Error(err)
-			}
-		})
-	}
-	if err := cl.Flush(context.Background()); err != nil {
+	if err := cl.ProduceSync(context.Background(), recs...).FirstErr(); err != nil {
 		c.tb.Fatal(err)
 	}
 }
@@ -279,6 +271,49 @@ func (m *memory) Forget(_ context.Context, p orderdb.Partition, to orderdb.Posit
 	m.positions[p] = to
 	m.forgotten = append(m.forgotten, p)
 	return nil
+}
+
+// hold has the next Apply wait for release; held tells whether it does.
+func (m *memory) hold() (held func() bool, release func()) {
+	block, blocked := make(chan struct{}), make(chan struct{})
+	m.set(func(m *memory) { m.block, m.blocked = block, blocked })
+	held = func() bool {
+		select {
+		case <-blocked:
+			return true
+		default:
+			return false
+		}
+	}
+	return held, sync.OnceFunc(func() { close(block) })
+}
+
+// pressure is that of the stages on a Tracker, from when begun is true, until it
+// is eased.
+type pressure struct {
+	begun func() bool
+	looks atomic.Int32
+	eased atomic.Bool
+}
+
+func (p *pressure) yield() bool {
+	if !p.begun() {
+		return false
+	}
+	p.looks.Add(1)
+	return !p.eased.Load()
+}
+
+// looked waits until the Tracker has looked some times more.
+func (p *pressure) looked(tb testing.TB, when string) {
+	tb.Helper()
+	p.looks.Store(0)
+	eventually(tb, "some looks "+when, func() error {
+		if n := p.looks.Load(); n < 5 {
+			return fmt.Errorf("%d looks", n)
+		}
+		return nil
+	})
 }
 
 // timelines returns a sorted copy of all entries, without times.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -200,13 +199,6 @@ func restsWithinABurst(t *testing.T, orders int, byRead bool) {
 	}
 	c.sendTogether(recs)
 	db := newMemory()
-	block, blocked := make(chan struct{}), make(chan struct{})
-	release := sync.OnceFunc(func() { close(block) })
-	if !byRead {
-		db.block, db.blocked = block, blocked
-	}
-	var looks atomic.Int32 // under pressure
-	var eased atomic.Bool
 	reg := prometheus.NewRegistry()
 	read := func() (n float64) {
 		families, err := reg.Gather()
@@ -222,32 +214,15 @@ func restsWithinABurst(t *testing.T, orders int, byRead bool) {
 		}
 		return n
 	}
-	c.start(db, func(cfg *Config) {
-		cfg.Registerer = reg
-		cfg.Yield = func() bool {
-			pressed := byRead && read() > 0
-			select {
-			case <-blocked:
-				pressed = true
-			default:
-			}
-			if pressed {
-				looks.Add(1)
-			}
-			return pressed && !eased.Load()
-		}
-	})
-	t.Cleanup(release) // before the Tracker's stop
-	some := func() error {
-		if n := looks.Load(); n < 5 {
-			return fmt.Errorf("%d looks", n)
-		}
-		return nil
+	p, release := pressure{begun: func() bool { return read() > 0 }}, func() {}
+	if !byRead {
+		p.begun, release = db.hold()
 	}
-	eventually(t, "some looks", some)
+	c.start(db, func(cfg *Config) { cfg.Registerer, cfg.Yield = reg, p.yield })
+	t.Cleanup(release) // before the Tracker's stop
+	p.looked(t, "from the beginning")
 	release()
-	looks.Store(0)
-	eventually(t, "some looks after the batch", some)
+	p.looked(t, "after the batch")
 	most := float64(pollRecords)
 	if !byRead {
 		most *= 3 // there may be two more reads before the batch is being applied
@@ -255,7 +230,7 @@ func restsWithinABurst(t *testing.T, orders int, byRead bool) {
 	if n := read(); n == 0 || n > most {
 		t.Errorf("%g of %d orders were read", n, orders)
 	}
-	eased.Store(true)
+	p.eased.Store(true)
 	eventually(t, "lag 0", c.lag)
 	if err := sameTimelines(db.timelines(), c.scan()); err != nil {
 		t.Fatal(err)
@@ -275,34 +250,14 @@ func TestRestsBetweenSlices(t *testing.T) {
 	}
 	c.sendBulky(recs)
 	db := newMemory()
-	block, blocked := make(chan struct{}), make(chan struct{})
-	release := sync.OnceFunc(func() { close(block) })
-	db.block, db.blocked = block, blocked
-	var looks atomic.Int32
-	var eased atomic.Bool
-	c.start(db, func(cfg *Config) {
-		cfg.Yield = func() bool {
-			select {
-			case <-blocked:
-				looks.Add(1)
-				return !eased.Load()
-			default:
-				return false
-			}
-		}
-	})
+	held, release := db.hold()
+	p := pressure{begun: held}
+	c.start(db, func(cfg *Config) { cfg.Yield = p.yield })
 	t.Cleanup(release)
-	some := func() error {
-		if n := looks.Load(); n < 5 {
-			return fmt.Errorf("%d looks", n)
-		}
-		return nil
-	}
-	eventually(t, "some looks while the slice is applied", some)
+	p.looked(t, "while the slice is applied")
 	release()
-	looks.Store(0)
-	eventually(t, "some looks after it", some)
-	eased.Store(true)
+	p.looked(t, "after it")
+	p.eased.Store(true)
 	eventually(t, "lag 0", c.lag)
 	if err := sameTimelines(db.timelines(), c.scan()); err != nil {
 		t.Fatal(err)
