@@ -21,6 +21,7 @@ type opening struct {
 
 	wanted    []int32
 	producers bool            // make them too
+	batch     int32           // their batches' most bytes
 	stale     bool            // of no use any more; belongs to the run goroutine
 	copied    <-chan struct{} // closed when no copy is being made of what is wanted
 	watch     watch
@@ -55,7 +56,7 @@ func (w *worker) openMissing(ctx context.Context) {
 		return
 	}
 	octx, cancel := context.WithCancel(ctx)
-	o := &opening{cancel: cancel, done: make(chan struct{}), wanted: wanted, copied: copied, producers: !w.prod.open()}
+	o := &opening{cancel: cancel, done: make(chan struct{}), wanted: wanted, copied: copied, producers: !w.prod.open(), batch: w.batch}
 	o.watch.begin()
 	w.opening = o
 	select {
@@ -195,7 +196,7 @@ func (w *worker) open(ctx context.Context, o *opening) error {
 		// First, since this settles what our last transaction left open.
 		o.watch.at("settling what our last transactions left")
 		var err error
-		if o.prod, err = openProducers(ctx, w.cfg, w.app.hanging, w.app.transactionalID, w.fetch); err != nil {
+		if o.prod, err = openProducers(ctx, w.cfg, o.batch, w.app.hanging, w.app.transactionalID, w.fetch); err != nil {
 			return err
 		}
 	}

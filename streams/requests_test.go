@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -42,7 +43,34 @@ func TestRequestsAreSmall(t *testing.T) {
 	if got := all.Load(); got < n*size {
 		t.Fatalf("%d bytes of requests seen for %d of records", got, n*size)
 	}
-	if got := largest.Load(); got > requestBytes {
+	if got := largest.Load(); got > 2*smallBatch {
 		t.Errorf("a request of %d bytes", got)
+	}
+}
+
+// TestRecordLargerThanABatch: a record that does not fit into a batch of the usual
+// size goes all the same, after its transaction was thrown away once, and those
+// after it at once.
+func TestRecordLargerThanABatch(t *testing.T) {
+	c := newCluster(t)
+	c.topic("in", 1)
+	c.topic("out", 1)
+	count, value := metered()
+	c.launch(t.TempDir(), func(b *Builder) {
+		c.bare(b, func(x *Context, r Record[string, string], out *Output[string, string]) {
+			n, _ := strconv.Atoi(r.Value)
+			out.Send(x, Record[string, string]{Key: r.Key, Value: strings.Repeat("x", n)})
+		})
+	}, count)
+	sizes := []int{1, largeBatch - 1000, 2, largeBatch - 2000}
+	for i, n := range sizes {
+		c.send(c.rec("in", -1, "k", strconv.Itoa(n)))
+		if got := len(c.read("out", i+1)[i].Value); got != n {
+			t.Fatalf("record %d has %d bytes, want %d", i, got, n)
+		}
+	}
+	c.eventually("the last transaction is counted", func() bool { return value(txnMetric, "committed") >= float64(len(sizes)) })
+	if got := value(txnMetric, "aborted"); got != 1 {
+		t.Errorf("%v transactions aborted, want one", got)
 	}
 }

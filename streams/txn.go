@@ -68,22 +68,23 @@ func (p *producers) abandon() {
 // variable for the tests.
 var transactionTimeout = func(cfg Config) time.Duration { return cfg.SessionTimeout }
 
-// batchBytes is the most of one partition in a request, which is what Kafka takes by
-// default, and requestBytes the most of all. The memory of requests stands in a
-// pool that every second collection empties, and grows from a kilobyte on by a
-// quarter at a time, so that one of 4 MiB asks for five times as much. It must
-// hold a batch as franz-go counts it before it knows the broker's version, with 27
-// bytes more for each record; else that batch could never be sent.
+// A batch of one partition has smallBatch bytes at most, until a record of the worker
+// does not fit into one, and largeBatch from then on, which is what Kafka takes by
+// default. A request has two such batches: the memory of requests stands in a pool
+// that every second collection empties, and grows from a kilobyte on by a quarter
+// at a time, so that one of 2 MiB asks for five times as much. (A request must hold
+// a batch as franz-go counts it before it knows the broker's version, with 27 bytes
+// more for each record; else that batch could never be sent.)
 const (
-	batchBytes   = 1 << 20
-	requestBytes = 2 * batchBytes
+	smallBatch = 256 << 10
+	largeBatch = 1 << 20
 )
 
 // openProducers makes both, taking over their ids: whatever a predecessor left
 // open is aborted, or was committed, when it returns, in the topics too. probe
 // asks the questions: a client that has been at work for a while knows which
 // brokers are there. hanging says what an id writes to, named what the ids are.
-func openProducers(ctx context.Context, cfg Config, hanging func(id string) kclient.Hanging, named func(turn int) string, probe *kgo.Client) (p producers, err error) {
+func openProducers(ctx context.Context, cfg Config, batch int32, hanging func(id string) kclient.Hanging, named func(turn int) string, probe *kgo.Client) (p producers, err error) {
 	version, err := kclient.TransactionVersion(ctx, probe)
 	if err != nil {
 		return p, err
@@ -96,8 +97,8 @@ func openProducers(ctx context.Context, cfg Config, hanging func(id string) kcli
 		kgo.ManualFlushing(),
 		kgo.MaxBufferedRecords(1 << 22),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.ProducerBatchMaxBytes(batchBytes),
-		kgo.BrokerMaxWriteBytes(requestBytes),
+		kgo.ProducerBatchMaxBytes(batch),
+		kgo.BrokerMaxWriteBytes(2 * batch),
 		kgo.DefaultProduceTopic("none"),
 	}
 	if p.addTo {
@@ -412,6 +413,10 @@ func (w *worker) end(ctx context.Context, parts []part) error {
 	}
 	for _, p := range parts {
 		if err := p.txn.failed(); err != nil {
+			if errors.Is(err, kerr.MessageTooLarge) && w.batch < largeBatch {
+				w.batch = largeBatch
+				w.log.Info("a record had no room in a batch: batches are larger from now on", "bytes", largeBatch)
+			}
 			return abort(fmt.Errorf("produce: %w", err))
 		}
 	}

@@ -73,7 +73,8 @@ type worker struct {
 	refreshAt time.Time
 	failures  int
 	failedAt  time.Time
-	outage    int // of outages, the last that was dealt with
+	batch     int32 // the most bytes of one that we produce; see smallBatch
+	outage    int   // of outages, the last that was dealt with
 	pace      pace
 	ended     bool        // a transaction has, since the last poll
 	moreBy    time.Time   // see step
@@ -129,7 +130,7 @@ func newWorker(a *App) (*worker, error) {
 		ready: make(chan struct{}), quit: make(chan struct{}), closing: make(chan struct{}),
 		owned: map[string]map[int32]bool{}, tasks: map[int32]*task{}, queues: map[int32]*orderedQueue{},
 		committed: map[partitionKey]int64{}, behind: map[partitionKey]int64{}, takenOver: make(chan struct{}, 1),
-		copies: noCopies(), turn: make(chan struct{}, 1), inTopics: map[partitionKey]int64{},
+		copies: noCopies(), batch: smallBatch, turn: make(chan struct{}, 1), inTopics: map[partitionKey]int64{},
 	}
 	w.onProduced, w.onProducedInside = w.produced, w.producedInside
 	if w.top.unhurried() {

@@ -8,9 +8,9 @@ import "time"
 const recentKept = 32768
 
 // recentLasts is after how long without work all of them are forgotten: longer
-// than tracking gathers for its next batch, and shorter than it rests when the
-// stages press.
-const recentLasts = 3 * time.Second
+// than an order's records take to come, and short, since tracking also rests when
+// the stages press, and they need the memory then.
+const recentLasts = time.Second
 
 // recent keeps what the writer had in its hands last, so that an order's records,
 // which come within a second, do not each read it again. It is in two
