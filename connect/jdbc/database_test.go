@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -229,5 +230,21 @@ func TestClassify(t *testing.T) {
 		if got := connect.IsRetriable(err); got != waits {
 			t.Errorf("SQLSTATE %s: retriable %v, want %v", code, got, waits)
 		}
+	}
+}
+
+// TestCommitFailed: only what the server says of the transaction tells that it is
+// rolled back.
+func TestCommitFailed(t *testing.T) {
+	for code, unknown := range map[string]bool{"40001": false, "23505": false, "53100": false, "57P01": true, "08006": true, "": true, "2": true} {
+		err := commitFailed(fmt.Errorf("commit: %w", &pgconn.PgError{Severity: "FATAL", Code: code}))
+		var u *uncertain
+		if got := errors.As(err, &u); got != unknown {
+			t.Errorf("SQLSTATE %q: outcome unknown %v, want %v", code, got, unknown)
+		}
+	}
+	var u *uncertain
+	if !errors.As(commitFailed(io.ErrUnexpectedEOF), &u) {
+		t.Error("a connection that broke tells an outcome")
 	}
 }

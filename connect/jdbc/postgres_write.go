@@ -48,20 +48,27 @@ func (p *postgres) transaction(ctx context.Context, w *write, f func(pgx.Tx) (in
 		return classify(err)
 	}
 	if err := tx.Commit(ctx); err != nil {
-		var pe *pgconn.PgError
-		if errors.As(err, &pe) {
-			switch pgerr.Class(pe) {
-			case "08", "57", "":
-			default:
-				return classify(err) // the server answered: it is rolled back
-			}
-		}
-		return &uncertain{err}
+		return commitFailed(err)
 	}
 	if halt != nil {
 		return halt
 	}
 	return nil
+}
+
+// commitFailed says what an error of a commit means: an answer of the server that
+// it is rolled back, or nothing, as when the server ends or what stands between
+// us and it answers in its place.
+func commitFailed(err error) error {
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) {
+		switch pgerr.Class(pe) {
+		case "08", "57", "":
+		default:
+			return classify(err)
+		}
+	}
+	return &uncertain{err}
 }
 
 const moveSQL = `UPDATE _connect_offsets o SET next_offset = u.next
