@@ -74,3 +74,35 @@ func TestRecordLargerThanABatch(t *testing.T) {
 		t.Errorf("%v transactions aborted, want one", got)
 	}
 }
+
+// TestLineWithARecordLargerThanABatch: a record of one App that is too large for
+// another's transaction throws that away, and is met by nobody again.
+func TestLineWithARecordLargerThanABatch(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	aLine(c)
+	count, value := metered()
+	app := c.prepareLine(t.TempDir(), []lineApp{{"app", c.countingFirst}, {"next", func(b *Builder) {
+		out := To(b, c.text("out"))
+		From(b, c.text("mid")).Process("grow", func(x *Context, r Record[string, string]) {
+			n, _ := strconv.Atoi(r.Value)
+			out.Send(x, Record[string, string]{Key: r.Key, Value: strings.Repeat("x", n)})
+		}, out)
+	}}}, count)
+	app.begin(t)
+	send := func(i, n int) {
+		c.send(c.rec("in", -1, "k", strconv.Itoa(n)))
+		if got := len(c.read("out", i+1)[i].Value); got != n {
+			t.Fatalf("record %d has %d bytes, want %d", i, got, n)
+		}
+	}
+	i := 0
+	for ; value("comptoir_stage_handed_over_records_total", "") == 0; i++ {
+		send(i, 1+i)
+	}
+	send(i, largeBatch-1000)
+	send(i+1, largeBatch-2000)
+	if got := value(txnMetric, "aborted"); got != 1 {
+		t.Errorf("%v transactions aborted, want one", got)
+	}
+}

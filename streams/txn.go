@@ -414,8 +414,10 @@ func (w *worker) end(ctx context.Context, parts []part) error {
 	for _, p := range parts {
 		if err := p.txn.failed(); err != nil {
 			if errors.Is(err, kerr.MessageTooLarge) && w.batch < largeBatch {
-				w.batch = largeBatch
 				w.log.Info("a record had no room in a batch: batches are larger from now on", "bytes", largeBatch)
+				for _, p := range parts { // all of them begin anew now, and would meet it alone next
+					p.batch = largeBatch
+				}
 			}
 			return abort(fmt.Errorf("produce: %w", err))
 		}
