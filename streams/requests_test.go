@@ -48,6 +48,26 @@ func TestRequestsAreSmall(t *testing.T) {
 	}
 }
 
+// growing has an App that turns a number into a text of so many bytes.
+func (c *cluster) growing(from string) func(*Builder) {
+	return func(b *Builder) {
+		out := To(b, c.text("out"))
+		From(b, c.text(from)).Process("grow", func(x *Context, r Record[string, string]) {
+			n, _ := strconv.Atoi(r.Value)
+			out.Send(x, Record[string, string]{Key: r.Key, Value: strings.Repeat("x", n)})
+		}, out)
+	}
+}
+
+// grow sends a number, the record i of "in", and waits for its text.
+func (c *cluster) grow(i, n int) {
+	c.tb.Helper()
+	c.send(c.rec("in", -1, "k", strconv.Itoa(n)))
+	if got := len(c.read("out", i+1)[i].Value); got != n {
+		c.tb.Fatalf("record %d has %d bytes, want %d", i, got, n)
+	}
+}
+
 // TestRecordLargerThanABatch: a record that does not fit into a batch of the usual
 // size goes all the same, after its transaction was thrown away once, and those
 // after it at once.
@@ -56,18 +76,10 @@ func TestRecordLargerThanABatch(t *testing.T) {
 	c.topic("in", 1)
 	c.topic("out", 1)
 	count, value := metered()
-	c.launch(t.TempDir(), func(b *Builder) {
-		c.bare(b, func(x *Context, r Record[string, string], out *Output[string, string]) {
-			n, _ := strconv.Atoi(r.Value)
-			out.Send(x, Record[string, string]{Key: r.Key, Value: strings.Repeat("x", n)})
-		})
-	}, count)
+	c.launch(t.TempDir(), c.growing("in"), count)
 	sizes := []int{1, largeBatch - 1000, 2, largeBatch - 2000}
 	for i, n := range sizes {
-		c.send(c.rec("in", -1, "k", strconv.Itoa(n)))
-		if got := len(c.read("out", i+1)[i].Value); got != n {
-			t.Fatalf("record %d has %d bytes, want %d", i, got, n)
-		}
+		c.grow(i, n)
 	}
 	c.eventually("the last transaction is counted", func() bool { return value(txnMetric, "committed") >= float64(len(sizes)) })
 	if got := value(txnMetric, "aborted"); got != 1 {
@@ -82,26 +94,13 @@ func TestLineWithARecordLargerThanABatch(t *testing.T) {
 	c := newCluster(t)
 	aLine(c)
 	count, value := metered()
-	app := c.prepareLine(t.TempDir(), []lineApp{{"app", c.countingFirst}, {"next", func(b *Builder) {
-		out := To(b, c.text("out"))
-		From(b, c.text("mid")).Process("grow", func(x *Context, r Record[string, string]) {
-			n, _ := strconv.Atoi(r.Value)
-			out.Send(x, Record[string, string]{Key: r.Key, Value: strings.Repeat("x", n)})
-		}, out)
-	}}}, count)
-	app.begin(t)
-	send := func(i, n int) {
-		c.send(c.rec("in", -1, "k", strconv.Itoa(n)))
-		if got := len(c.read("out", i+1)[i].Value); got != n {
-			t.Fatalf("record %d has %d bytes, want %d", i, got, n)
-		}
-	}
+	c.prepareLine(t.TempDir(), []lineApp{{"app", c.countingFirst}, {"next", c.growing("mid")}}, count).begin(t)
 	i := 0
 	for ; value("comptoir_stage_handed_over_records_total", "") == 0; i++ {
-		send(i, 1+i)
+		c.grow(i, 1+i)
 	}
-	send(i, largeBatch-1000)
-	send(i+1, largeBatch-2000)
+	c.grow(i, largeBatch-1000)
+	c.grow(i+1, largeBatch-2000)
 	if got := value(txnMetric, "aborted"); got != 1 {
 		t.Errorf("%v transactions aborted, want one", got)
 	}
