@@ -20,7 +20,8 @@ import (
 )
 
 type benchFlags struct {
-	orders, rounds, instances   int
+	orders, inFlight            int
+	rounds, instances           int
 	rates                       []float64
 	duration, patience          time.Duration
 	via, sync, svg, profile     string
@@ -40,6 +41,11 @@ answers; an order's time begins when it was to be sent, so that a standstill cou
 for every order behind it. Everything is taken in several rounds; shown are the
 median and the range.
 
+With --in-flight N the throughput phase has at most so many orders under way at
+once, and tells how long they took: the latency of a system that has all that it
+can do. Without it they are all sent as fast as they are taken, so that a time says
+only how long the queue was.
+
 Without --brokers, --api and --data-dir an embedded shop is started as a process of
 its own, in a temporary folder that is removed at the end. With --brokers and
 --instances N so many instances are started beside that cluster. Otherwise a
@@ -47,13 +53,16 @@ running system is measured. There the orders stay (ids BENCH-…, of 1,000 produ
 BENCH-P…), and so do their invoices and the invoices' numbers: it asks first.
 
 The throughput of the first 20,000 orders is of the first round, when nothing is
-warm. A hop is the time between two records of an order, as they tell it; by HTTP
-the first of them bears the time of acceptance. With --profile a package's time
-includes what it calls of others. -o json writes everything, for
+warm. Five times a second the load's side does a fixed piece of work: if orders cost
+more in one round than in another, and that piece as well, it is the machine. A hop
+is the time between two records of an order, as they tell it; by HTTP the first of
+them bears the time of acceptance. With --profile a package's time includes what it
+calls of others. -o json writes everything, for
 ` + "`bench compare`" + `.`,
 		Example: `  comptoir bench
   comptoir bench --orders 200000 --floor -o json >before.json
   comptoir bench --orders 200000 --rate 0 --rounds 1 --profile cpu.pb.gz
+  comptoir bench --orders 200000 --in-flight 10000 --rate 0
   comptoir bench --orders 0 --rate 100 --rate 500 --rate 2000 --svg latency.svg
   comptoir bench --brokers 127.0.0.1:19292 --database postgres://postgres@127.0.0.1:19294/bench --instances 3 --kill --yes
   comptoir bench compare before.json after.json`,
@@ -67,6 +76,7 @@ includes what it calls of others. -o json writes everything, for
 	}
 	fl := cmd.Flags()
 	fl.IntVar(&f.orders, "orders", 50_000, "orders of the throughput phase; 0 leaves it out")
+	fl.IntVar(&f.inFlight, "in-flight", 0, "most orders of the throughput phase that are under way, sent and not notified yet; 0: no bound, all are sent as fast as they are taken")
 	fl.Float64SliceVar(&f.rates, "rate", []float64{100, 1000}, "orders per second of a latency phase; may be repeated; 0 alone leaves them out")
 	fl.DurationVar(&f.duration, "duration", 10*time.Second, "how long orders are sent at each rate; with --kill twice as long")
 	fl.IntVar(&f.rounds, "rounds", 3, "how often everything is measured, in turn")
@@ -94,10 +104,12 @@ includes what it calls of others. -o json writes everything, for
 func (f benchFlags) check(a *app) error {
 	external := len(a.brokers) > 0 || a.api != "" || a.dataDir != ""
 	switch {
-	case f.orders < 0 || f.rounds < 1 || f.rounds > 1000 || f.duration <= 0 || f.patience <= 0 || f.instances < 0:
-		return usagef("--orders and --instances are 0 or more, --rounds 1 to 1000, --duration and --patience above 0")
+	case f.orders < 0 || f.inFlight < 0 || f.rounds < 1 || f.rounds > 1000 || f.duration <= 0 || f.patience <= 0 || f.instances < 0:
+		return usagef("--orders, --in-flight and --instances are 0 or more, --rounds 1 to 1000, --duration and --patience above 0")
 	case f.orders == 0 && len(f.rates) == 0 && !f.kill:
 		return usagef("nothing to measure: give --orders, --rate or --kill")
+	case f.inFlight > 0 && f.orders == 0:
+		return usagef("--in-flight is of the throughput phase: give --orders")
 	case f.via != bench.ViaKafka && f.via != bench.ViaHTTP:
 		return usagef("--via %q is none of kafka, http", f.via)
 	case f.sync != "" && external:
@@ -137,7 +149,7 @@ func (a *app) bench(ctx context.Context, f benchFlags) (err error) {
 		Patience: f.patience,
 		Progress: func(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) },
 		Settings: bench.Settings{
-			Target: "embedded", Instances: 1, Via: f.via, Orders: f.orders, Rates: f.rates,
+			Target: "embedded", Instances: 1, Via: f.via, Orders: f.orders, InFlight: f.inFlight, Rates: f.rates,
 			Duration: bench.Duration(f.duration), Rounds: f.rounds, Kill: f.kill, Floor: f.floor,
 		},
 	}

@@ -85,28 +85,31 @@ func benchParts(w *tableWriter, r *bench.Report) {
 
 // benchLatencies shows what took how long at each rate.
 func benchLatencies(w *tableWriter, r *bench.Report, figures map[string]bench.Figure) {
-	if len(r.Settings.Rates) == 0 {
+	_, bounded := figures[bench.Saturated+", p50"]
+	if len(r.Settings.Rates) == 0 && !bounded {
 		return
 	}
 	w.line("")
 	w.row("MILLISECONDS", "P50", "P90", "P99", "P99.9", "MAX", "P50 OF ROUNDS", "P99 OF ROUNDS")
+	row := func(title, id string) {
+		cells := []any{title}
+		for _, p := range []string{"p50", "p90", "p99", "p99.9", "max"} {
+			f, ok := figures[id+", "+p]
+			if !ok {
+				return
+			}
+			cells = append(cells, short(f.Median()))
+		}
+		for _, p := range []string{"p50", "p99"} {
+			least, most := figures[id+", "+p].Range()
+			cells = append(cells, short(least)+"–"+short(most))
+		}
+		w.row(cells...)
+	}
+	row(fmt.Sprintf("%s, %d under way", bench.Saturated, r.Settings.InFlight), bench.Saturated)
+	row("  the floor", "floor, "+bench.Saturated)
 	for _, l := range r.Rounds[0].Rates {
 		at := "at " + strconv.FormatFloat(l.Rate, 'g', -1, 64) + "/s"
-		row := func(title, id string) {
-			cells := []any{title}
-			for _, p := range []string{"p50", "p90", "p99", "p99.9", "max"} {
-				f, ok := figures[id+", "+p]
-				if !ok {
-					return
-				}
-				cells = append(cells, short(f.Median()))
-			}
-			for _, p := range []string{"p50", "p99"} {
-				least, most := figures[id+", "+p].Range()
-				cells = append(cells, short(least)+"–"+short(most))
-			}
-			w.row(cells...)
-		}
 		row(at, at)
 		row("  the floor", "floor, "+at)
 		row("  to the answer", at+", answer")

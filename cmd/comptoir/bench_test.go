@@ -39,7 +39,7 @@ func TestBench(t *testing.T) {
 			picture := filepath.Join(t.TempDir(), "latency.svg")
 			spent := filepath.Join(t.TempDir(), "cpu.pb.gz")
 			s := &shell{t: t, environ: []string{childEnv + "=1", "TMPDIR=" + temp}}
-			res := s.runContext(t.Context(), "", "bench", "--orders", "300", "--rate", "200", "--duration", "500ms", "--rounds", "2", "--floor", "--via", via, "--svg", picture, "--profile", spent, "-o", "json")
+			res := s.runContext(t.Context(), "", "bench", "--orders", "300", "--in-flight", "40", "--rate", "200", "--duration", "500ms", "--rounds", "2", "--floor", "--via", via, "--svg", picture, "--profile", spent, "-o", "json")
 			if res.code != exitOK {
 				t.Fatalf("exit code %d\n%s", res.code, res.err)
 			}
@@ -57,6 +57,9 @@ func TestBench(t *testing.T) {
 					c := m.Saturation.Cost
 					if m.Saturation.Orders != 300 || m.Saturation.PerSecond <= 0 || c.Records < 10 || c.Records > 200 || c.Bytes < 500 || c.CPUMicros <= 0 {
 						t.Errorf("saturation %+v", m.Saturation)
+					}
+					if w := m.Saturation.Whole; w == nil || !(0 < w.P50 && w.P50 <= w.Max) {
+						t.Errorf("with 40 under way orders took %+v", w)
 					}
 					l := m.Rates[0]
 					if l.Rate != 200 || l.Orders != 100 || !(0 < l.Whole.P50 && l.Whole.P50 <= l.Whole.P99 && l.Whole.P99 <= l.Whole.Max) {
@@ -173,6 +176,20 @@ func TestBenchParts(t *testing.T) {
 	}
 }
 
+// TestBenchInFlight: how long orders took at saturation is shown without any rates.
+func TestBenchInFlight(t *testing.T) {
+	r := &bench.Report{Settings: bench.Settings{InFlight: 4000}, Rounds: []bench.Round{{Measured: bench.Measured{
+		Saturation: &bench.Saturation{PerSecond: 20_000, Whole: &bench.Quantiles{P50: 200, P90: 300, P99: 400, P999: 500, Max: 600}}}}}}
+	var b strings.Builder
+	a := &app{out: &b, output: "table"}
+	if err := a.print(r, func(w *tableWriter) { benchTable(w, r) }); err != nil {
+		t.Fatal(err)
+	}
+	if want := "at saturation, 4000 under way  200  300  400  500    600  200–200        400–400\n"; !strings.Contains(b.String(), want) {
+		t.Errorf("no %q in\n%s", want, b.String())
+	}
+}
+
 func TestBenchUsage(t *testing.T) {
 	s := &shell{t: t}
 	for _, tc := range []struct {
@@ -193,6 +210,8 @@ func TestBenchUsage(t *testing.T) {
 		{[]string{"--svg"}, []string{"--rate", "0", "--svg", "x"}},
 		{[]string{"--profile", "--data-dir"}, []string{"--brokers", "x:1", "--profile", "x"}},
 		{[]string{"--profile", "--orders"}, []string{"--orders", "0", "--profile", "x"}},
+		{[]string{"--in-flight", "0 or more"}, []string{"--in-flight", "-1"}},
+		{[]string{"--in-flight", "--orders"}, []string{"--orders", "0", "--in-flight", "5"}},
 		{[]string{"--yes"}, []string{"--brokers", "x:1"}},
 		{[]string{"B.json"}, []string{"compare", "a"}},
 	} {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"fmt"
 	"math"
 	"reflect"
 )
@@ -21,6 +22,10 @@ const (
 // the same however steady they are: one machine differs by as much from hour to
 // hour.
 const Least = 0.05
+
+// slower is how much slower the machine may be in one of two runs, as a share,
+// before that is worth a doubt.
+const slower = 0.1
 
 // Comparison is one figure of two runs.
 type Comparison struct {
@@ -109,6 +114,9 @@ func Comparable(a, b *Report) (doubts []string) {
 	}
 	if math.Abs(x.Load-y.Load) > 0.5*float64(max(x.CPUs, 1)) {
 		doubts = append(doubts, "the load of the machine differed at the begin")
+	}
+	if p, q := a.yardstick(), b.yardstick(); p > 0 && q > 0 && max(p/q, q/p) > 1+slower {
+		doubts = append(doubts, fmt.Sprintf("the machine was not equally fast: the same piece of work took %.0f µs and %.0f µs", p, q))
 	}
 	return doubts
 }

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 )
@@ -17,6 +16,10 @@ type Figure struct {
 	Main   bool
 	Values []float64
 }
+
+// Saturated begins the names of the figures of how long orders took in the
+// throughput phase.
+const Saturated = "at saturation"
 
 // Median of the rounds.
 func (f Figure) Median() float64 { return median(f.Values) }
@@ -51,16 +54,25 @@ func (r *Report) Figures() []Figure {
 	return out
 }
 
-// cpuNotified is the median of what an order costs to its notification, in
-// microseconds; 0 if it was not measured.
-func (r *Report) cpuNotified() float64 {
+// typical is the median of what the rounds' throughput phases say; 0 if none does.
+func (r *Report) typical(of func(*Saturation) float64) float64 {
 	var all []float64
 	for _, round := range r.Rounds {
-		if s := round.Saturation; s != nil && s.Cost.CPUNotified > 0 {
-			all = append(all, s.Cost.CPUNotified)
+		if s := round.Saturation; s != nil && of(s) > 0 {
+			all = append(all, of(s))
 		}
 	}
 	return median(all)
+}
+
+// cpuNotified is what an order costs to its notification, in microseconds.
+func (r *Report) cpuNotified() float64 {
+	return r.typical(func(s *Saturation) float64 { return s.Cost.CPUNotified })
+}
+
+// yardstick is what a fixed piece of work took, in microseconds.
+func (r *Report) yardstick() float64 {
+	return r.typical(func(s *Saturation) float64 { return s.Yardstick })
 }
 
 // measured adds what one round found.
@@ -80,30 +92,39 @@ func measured(add func(Figure, float64), of string, m *Measured, cold bool) {
 			add(Figure{ID: of + "bytes per order", Unit: "bytes", Main: is}, s.Cost.Bytes)
 		}
 		add(Figure{ID: of + "from the last notification to rest", Unit: "s"}, s.RestSeconds)
+		if s.Yardstick > 0 {
+			add(Figure{ID: of + "a fixed piece of work, on the load's side", Unit: "µs"}, s.Yardstick)
+			if s.Cost.CPUNotified > 0 {
+				add(Figure{ID: of + "CPU per 1,000 orders, in such pieces", Unit: "pieces"}, 1000*s.Cost.CPUNotified/s.Yardstick)
+			}
+		}
 	}
 	if m.PeakRSS > 0 {
 		add(Figure{ID: of + "peak memory", Unit: "MB", Main: is}, float64(m.PeakRSS)/1e6)
 	}
-	for _, l := range m.Rates {
-		at := of + "at " + strconv.FormatFloat(l.Rate, 'g', -1, 64) + "/s"
-		spread := func(what string, q Quantiles, main bool) {
-			for _, p := range []struct {
-				name string
-				v    float64
-				main bool
-			}{{"p50", q.P50, main}, {"p90", q.P90, false}, {"p99", q.P99, main}, {"p99.9", q.P999, false}, {"max", q.Max, false}} {
-				add(Figure{ID: fmt.Sprintf("%s%s, %s", at, what, p.name), Unit: "ms", Main: p.main}, p.v)
-			}
+	spread := func(what string, q Quantiles, main bool) {
+		for _, p := range []struct {
+			name string
+			v    float64
+			main bool
+		}{{"p50", q.P50, main}, {"p90", q.P90, false}, {"p99", q.P99, main}, {"p99.9", q.P999, false}, {"max", q.Max, false}} {
+			add(Figure{ID: of + what + ", " + p.name, Unit: "ms", Main: p.main}, p.v)
 		}
-		spread("", l.Whole, is)
+	}
+	if s := m.Saturation; s != nil && s.Whole != nil {
+		spread(Saturated, *s.Whole, is)
+	}
+	for _, l := range m.Rates {
+		at := "at " + strconv.FormatFloat(l.Rate, 'g', -1, 64) + "/s"
+		spread(at, l.Whole, is)
 		if l.Answer != nil {
-			spread(", answer", *l.Answer, false)
+			spread(at+", answer", *l.Answer, false)
 		}
 		if l.Accepted != nil {
-			spread(", from the answer", *l.Accepted, false)
+			spread(at+", from the answer", *l.Accepted, false)
 		}
 		for _, h := range l.Hops {
-			spread(", to "+h.To, h.Took, false)
+			spread(at+", to "+h.To, h.Took, false)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -43,6 +44,37 @@ func TestOpenLoopDoesNotWaitWithTheClock(t *testing.T) {
 		}
 		if q := quantiles(took); q.P50 != 0 || q.P90 != 700 || q.P99 != 970 || q.Max != 1000 {
 			t.Errorf("quantiles %+v", q)
+		}
+	})
+}
+
+// TestInFlight: an order is sent only when fewer than the bound are under way, one
+// that arrives twice makes room for one, and a pipeline that gives nothing ends it.
+func TestInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFlight(newSeries("r", "s", 10), 10)
+		f.room = make(chan struct{}, 2)
+		enters := func(when string, want time.Duration, wantErr string) {
+			t.Helper()
+			began := time.Now()
+			err := f.enter(t.Context(), time.Minute)
+			if got := time.Since(began); got != want || wantErr == "" && err != nil || wantErr != "" && (err == nil || !strings.Contains(err.Error(), wantErr)) {
+				t.Errorf("%s: %v after %v", when, err, got)
+			}
+		}
+		enters("none under way", 0, "")
+		enters("one under way", 0, "")
+		go func() {
+			time.Sleep(3 * time.Second)
+			f.land(0, 3*time.Second, true)
+			f.land(0, 3*time.Second, true)
+		}()
+		enters("two under way", 3*time.Second, "")
+		enters("nothing arrives", time.Minute, "2 orders are under way")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := f.enter(ctx, time.Minute); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("stopped: %v", err)
 		}
 	})
 }

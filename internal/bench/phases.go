@@ -69,7 +69,8 @@ const (
 )
 
 // launch sends n orders of a new series, at a rate or, if it is 0, as fast as
-// they are taken, and returns when all were accepted. Answered, which may be nil,
+// they are taken, with Settings.InFlight under way at most, and returns when all
+// were accepted. Answered, which may be nil,
 // is told how long after its planned moment each was.
 func (b *bench) launch(ctx context.Context, phase string, rate float64, n int, answered func(i int, after time.Duration)) (*flight, error) {
 	f := newFlight(newSeries(b.run, phase, n), n)
@@ -95,6 +96,9 @@ func (b *bench) launch(ctx context.Context, phase string, rate float64, n int, a
 		to = k
 	}
 	defer to.close()
+	if most := b.cfg.Settings.InFlight; most > 0 && rate == 0 {
+		f.room = make(chan struct{}, min(most, n))
+	}
 	f.begin = time.Now()
 	b.watch.follow(f)
 	send := func(i int, planned time.Time) {
@@ -114,6 +118,11 @@ func (b *bench) launch(ctx context.Context, phase string, rate float64, n int, a
 		for i := range n {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
+			}
+			if f.room != nil {
+				if err := f.enter(ctx, b.cfg.Patience); err != nil {
+					return nil, err
+				}
 			}
 			send(i, time.Now())
 		}
@@ -138,14 +147,20 @@ func (b *bench) saturate(ctx context.Context, phase string, n int) (*Saturation,
 		profiled = b.profiles.begin(ctx, b.Metrics)
 		defer profiled.stop()
 	}
+	yardstick := newYardstick()
 	f, err := b.launch(ctx, phase, 0, n, nil)
+	if err == nil {
+		err = f.await(ctx, b.cfg.Patience)
+	}
+	speed := yardstick.end()
 	if err != nil {
 		return nil, err
 	}
-	if err := f.await(ctx, b.cfg.Patience); err != nil {
-		return nil, err
+	s := &Saturation{Orders: n, PerSecond: float64(n) / f.last.Seconds(), Yardstick: speed}
+	if f.room != nil {
+		q := quantiles(f.latencies())
+		s.Whole = &q
 	}
-	s := &Saturation{Orders: n, PerSecond: float64(n) / f.last.Seconds()}
 	if f.nth > 0 {
 		s.FirstPerSecond = firstOrders / f.nth.Seconds()
 	}

@@ -47,8 +47,11 @@ type Settings struct {
 	Sync      string `json:"sync,omitempty"` // of the embedded broker
 	Via       string `json:"via"`
 	// Orders is how many are sent at saturation; 0: none.
-	Orders int       `json:"orders"`
-	Rates  []float64 `json:"rates"` // orders per second
+	Orders int `json:"orders"`
+	// InFlight is how many of them may be under way at once, sent and not notified
+	// yet; 0: all.
+	InFlight int       `json:"in_flight,omitempty"`
+	Rates    []float64 `json:"rates"` // orders per second
 	// Duration is how long orders are sent at each rate.
 	Duration Duration `json:"duration"`
 	Rounds   int      `json:"rounds"`
@@ -101,10 +104,17 @@ type Saturation struct {
 	PerSecond float64 `json:"orders_per_s"` // at the notification
 	// FirstPerSecond is that of the first 20,000 orders; 0 if there were fewer.
 	FirstPerSecond float64 `json:"first_20000_orders_per_s,omitempty"`
+	// Whole is from an order's being sent to its notification being read, if
+	// Settings.InFlight bounds it.
+	Whole *Quantiles `json:"whole,omitempty"`
 	// RestSeconds is the time from the last notification until every group had
 	// read everything.
 	RestSeconds float64 `json:"rest_s"`
-	Cost        Cost    `json:"cost"`
+	// Yardstick is the processor time, in microseconds, that a piece of work which is
+	// always the same took on the side of the load until the last notification (the
+	// median of five a second): how fast the machine was. 0: not known.
+	Yardstick float64 `json:"yardstick_us,omitempty"`
+	Cost      Cost    `json:"cost"`
 }
 
 // Cost is of one order.

@@ -19,6 +19,7 @@ type flight struct {
 	planned []time.Duration // when each was to be sent
 	arrived []time.Duration // when its notification was read; 0: not yet
 	done    chan struct{}   // closed when all have arrived
+	room    chan struct{}   // holds one for each under way, where these are bounded
 
 	mu      sync.Mutex // over what follows, and arrived until done
 	count   int
@@ -41,6 +42,9 @@ func (f *flight) land(i int, now time.Duration, confirmed bool) {
 	}
 	f.arrived[i] = max(now, 1)
 	f.count++
+	if f.room != nil {
+		<-f.room
+	}
 	if !confirmed {
 		f.refused++
 	}
@@ -53,6 +57,26 @@ func (f *flight) land(i int, now time.Duration, confirmed bool) {
 	}
 	if f.count == len(f.arrived) {
 		close(f.done)
+	}
+}
+
+// enter waits until one more may be under way. It gives up when none has arrived
+// for patience.
+func (f *flight) enter(ctx context.Context, patience time.Duration) error {
+	select {
+	case f.room <- struct{}{}:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case f.room <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return fmt.Errorf("%d orders are under way, and no notification came for %v: is the pipeline at work?", cap(f.room), patience)
 	}
 }
 

@@ -1,0 +1,38 @@
+package bench
+
+import (
+	"runtime"
+	"testing"
+	"time"
+)
+
+// TestYardstick: while it runs pieces are measured, each for the time of its own
+// thread.
+func TestYardstick(t *testing.T) {
+	y := newYardstick()
+	began := time.Now()
+	for time.Since(began) < 4*yardstickEvery {
+		runtime.Gosched() // which takes processor time that is not the yardstick's
+	}
+	got := y.end()
+	if runtime.GOOS != "linux" {
+		if got != 0 {
+			t.Errorf("%v µs of a thread whose time is not known", got)
+		}
+		return
+	}
+	if len(y.took) == 0 || got <= 0 || got > 1e6*yardstickEvery.Seconds()/2 {
+		t.Errorf("a piece took %v µs, of %v", got, y.took)
+	}
+	memory := make([]uint64, 1)
+	if allocs := testing.AllocsPerRun(10, func() { piece(memory) }); allocs > 0 {
+		t.Errorf("a piece allocates %v objects", allocs)
+	}
+}
+
+func BenchmarkYardstick(b *testing.B) {
+	memory := make([]uint64, yardstickMemory/8)
+	for b.Loop() {
+		piece(memory)
+	}
+}
