@@ -6,13 +6,12 @@ import (
 	"time"
 )
 
-// TestYardstick: while it runs pieces are measured, each for the time of its own
-// thread.
+// TestYardstick: while it runs pieces are measured, and end says what they took.
 func TestYardstick(t *testing.T) {
 	y := newYardstick()
 	began := time.Now()
 	for time.Since(began) < 4*yardstickEvery {
-		runtime.Gosched() // which takes processor time that is not the yardstick's
+		runtime.Gosched()
 	}
 	got := y.end()
 	if runtime.GOOS != "linux" {
@@ -30,6 +29,21 @@ func TestYardstick(t *testing.T) {
 	memory := make([]uint64, 1)
 	if allocs := testing.AllocsPerRun(10, func() { piece(memory) }); allocs > 0 {
 		t.Errorf("a piece allocates %v objects", allocs)
+	}
+}
+
+// TestThreadTime: a thread that waits has no processor time.
+func TestThreadTime(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, ok := threadTime()
+	if !ok {
+		t.Skip("this system does not tell the time of a thread")
+	}
+	const wait = 100 * time.Millisecond
+	<-time.After(wait)
+	if after, _ := threadTime(); after < before || after-before > wait/2 {
+		t.Errorf("%v of processor time in %v of waiting", after-before, wait)
 	}
 }
 
