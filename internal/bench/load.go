@@ -46,6 +46,8 @@ type sender interface {
 	send(ctx context.Context, key, value []byte, answered func())
 	// wait waits until every order was accepted, and returns the first error.
 	wait(ctx context.Context) error
+	// err is the first error so far, if there is one.
+	err() error
 	close()
 }
 

@@ -70,8 +70,8 @@ const (
 
 // launch sends n orders of a new series, at a rate or, if it is 0, as fast as
 // they are taken, with Settings.InFlight under way at most, and returns when all
-// were accepted. Answered, which may be nil,
-// is told how long after its planned moment each was.
+// were accepted. Answered, which may be nil, is told how long after its planned
+// moment each was.
 func (b *bench) launch(ctx context.Context, phase string, rate float64, n int, answered func(i int, after time.Duration)) (*flight, error) {
 	f := newFlight(newSeries(b.run, phase, n), n)
 	var to sender
@@ -121,7 +121,7 @@ func (b *bench) launch(ctx context.Context, phase string, rate float64, n int, a
 			}
 			if f.room != nil {
 				if err := f.enter(ctx, b.cfg.Patience); err != nil {
-					return nil, err
+					return nil, errors.Join(to.err(), err) // what could not be sent makes no room
 				}
 			}
 			send(i, time.Now())
