@@ -23,27 +23,16 @@ func TestYardstick(t *testing.T) {
 	if len(y.took) == 0 || got <= 0 || got > 1e6*yardstickEvery.Seconds()/2 {
 		t.Errorf("a piece took %v µs, of %v", got, y.took)
 	}
+}
+
+// TestPiece: a piece allocates nothing.
+func TestPiece(t *testing.T) {
 	if testing.Short() {
-		t.Skip("the race detector, with which short tests run, empties the pool of package json")
+		t.Skip("short tests run with the race detector, which empties the pool of package json")
 	}
 	memory := make([]uint64, 1)
 	if allocs := testing.AllocsPerRun(10, func() { piece(memory) }); allocs > 0 {
 		t.Errorf("a piece allocates %v objects", allocs)
-	}
-}
-
-// TestThreadTime: a thread that waits has no processor time.
-func TestThreadTime(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	before, ok := threadTime()
-	if !ok {
-		t.Skip("this system does not tell the time of a thread")
-	}
-	const wait = 100 * time.Millisecond
-	<-time.After(wait)
-	if after, _ := threadTime(); after < before || after-before > wait/2 {
-		t.Errorf("%v of processor time in %v of waiting", after-before, wait)
 	}
 }
 
