@@ -73,7 +73,7 @@ func (c Config) Options() []kgo.Opt {
 		dial = c.Silent.through(dial)
 		opts = append(opts, kgo.WithHooks(c.Silent))
 	}
-	opts = append(opts, kgo.Dialer(dial))
+	opts = append(opts, kgo.Dialer(answered(dial)))
 	if c.Logger != nil {
 		opts = append(opts, kgo.WithLogger(logger{c.Logger}))
 	}
@@ -96,9 +96,11 @@ func (c Config) New(opts ...kgo.Opt) (*kgo.Client, error) {
 	return cl, nil
 }
 
+// backoff is how long a request waits before it is tried again. All members of a
+// group wait for the last one that asks for its new coordinator, so it is short.
 func backoff(tries int) time.Duration {
-	d := 20 * time.Millisecond << min(tries, 6)
-	return min(d, time.Second)
+	d := 20 * time.Millisecond << min(tries, 5)
+	return min(d, 400*time.Millisecond)
 }
 
 // logger passes franz-go's log on. Its Info level tells of every metadata
