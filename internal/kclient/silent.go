@@ -64,12 +64,13 @@ func (s *Silent) OnBrokerRead(meta kgo.BrokerMetadata, _ int16, _ int, _, _ time
 	case err == nil:
 		delete(s.again, addr)
 		s.heard[addr] = now
-	case errors.Is(err, os.ErrDeadlineExceeded): // not a context's, which is the caller's
+	case errors.Is(err, os.ErrDeadlineExceeded) && now.Sub(s.heard[addr]) >= answerTimeout:
+		// It is not a context's end, which is the caller's, nor only this request
+		// that is slow: a group's coordinator, for one, answers no heartbeat while
+		// a replica of its topic is away.
 		s.again[addr] = now.Add(silentFor)
-		if now.Sub(s.heard[addr]) >= answerTimeout { // or only this request is slow
-			hang = s.open[addr]
-			delete(s.open, addr)
-		}
+		hang = s.open[addr]
+		delete(s.open, addr)
 	}
 	s.mu.Unlock()
 	for c := range hang {

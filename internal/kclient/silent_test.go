@@ -46,6 +46,12 @@ func TestSilent(t *testing.T) {
 		s.OnBrokerRead(a, 0, 0, 0, 0, nil)
 		try("a:1", 5)
 		try("a:1", 6)
+		time.Sleep(answerTimeout - time.Millisecond)
+		s.OnBrokerRead(a, 0, 0, 0, 0, late) // it has said something since that was asked
+		try("a:1", 7)
+		time.Sleep(time.Millisecond)
+		s.OnBrokerRead(a, 0, 0, 0, 0, late)
+		try("a:1", 7)
 	})
 }
 
