@@ -34,17 +34,17 @@ func (a *app) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure throughput and latency of the whole pipeline",
-		Long: `Measures orders/s as fast as they are taken, counted at the notification, what an
-order costs (CPU time, records, bytes), and the latency of orders sent at fixed
-rates, whole and per hop. Sending is planned beforehand and does not wait for
-answers; an order's time begins when it was to be sent, so that a standstill counts
-for every order behind it. Everything is taken in several rounds; shown are the
-median and the range.
+		Long: `Measures orders/s with all that the system can do, counted at the notification,
+what an order costs (CPU time, records, bytes), and the latency of orders sent at
+fixed rates, whole and per hop. There sending is planned beforehand and does not
+wait for answers; an order's time begins when it was to be sent, so that a
+standstill counts for every order behind it. Everything is taken in several rounds;
+shown are the median and the range.
 
-With --in-flight N the throughput phase has at most so many orders under way at
-once, and tells how long they took: the latency of a system that has all that it
-can do. Without it they are all sent as fast as they are taken, so that a time says
-only how long the queue was.
+The throughput phase has at most --in-flight orders under way at once, and tells how
+long they took. With --in-flight 0 they are all sent as fast as Kafka or the API
+takes them: a backlog, whose sending takes of the same machine at first, and a time
+would say only how long the queue was.
 
 Without --brokers, --api and --data-dir an embedded shop is started as a process of
 its own, in a temporary folder that is removed at the end. With --brokers and
@@ -62,7 +62,7 @@ calls of others. -o json writes everything, for
 		Example: `  comptoir bench
   comptoir bench --orders 200000 --floor -o json >before.json
   comptoir bench --orders 200000 --rate 0 --rounds 1 --profile cpu.pb.gz
-  comptoir bench --orders 200000 --in-flight 10000 --rate 0
+  comptoir bench --orders 200000 --in-flight 0 --rate 0
   comptoir bench --orders 0 --rate 100 --rate 500 --rate 2000 --svg latency.svg
   comptoir bench --brokers 127.0.0.1:19292 --database postgres://postgres@127.0.0.1:19294/bench --instances 3 --kill --yes
   comptoir bench compare before.json after.json`,
@@ -71,12 +71,15 @@ calls of others. -o json writes everything, for
 			if f.noLatency = cmd.Flags().Changed("rate") && len(f.rates) == 1 && f.rates[0] == 0; f.noLatency {
 				f.rates = nil
 			}
+			if f.orders == 0 && !cmd.Flags().Changed("in-flight") {
+				f.inFlight = 0
+			}
 			return a.bench(cmd.Context(), f)
 		},
 	}
 	fl := cmd.Flags()
 	fl.IntVar(&f.orders, "orders", 50_000, "orders of the throughput phase; 0 leaves it out")
-	fl.IntVar(&f.inFlight, "in-flight", 0, "most orders of the throughput phase that are under way, sent and not notified yet; 0: no bound, all are sent as fast as they are taken")
+	fl.IntVar(&f.inFlight, "in-flight", 20_000, "most orders of the throughput phase that are under way, sent and not notified yet; 0: no bound, all are sent as fast as they are taken")
 	fl.Float64SliceVar(&f.rates, "rate", []float64{100, 1000}, "orders per second of a latency phase; may be repeated; 0 alone leaves them out")
 	fl.DurationVar(&f.duration, "duration", 10*time.Second, "how long orders are sent at each rate; with --kill twice as long")
 	fl.IntVar(&f.rounds, "rounds", 3, "how often everything is measured, in turn")

@@ -151,6 +151,9 @@ func TestBenchRunning(t *testing.T) {
 	if r.code != exitOK || err != nil {
 		t.Fatalf("%v %+v", err, r)
 	}
+	if report.Settings.InFlight != 20_000 {
+		t.Errorf("%d orders may be under way without --in-flight", report.Settings.InFlight)
+	}
 	if m := report.Rounds[0]; m.Saturation.Cost.CPUMicros <= 0 || m.PeakRSS != 0 || report.Settings.Target != "running" {
 		t.Errorf("report %s", r.out)
 	}
