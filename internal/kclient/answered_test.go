@@ -102,6 +102,11 @@ func TestCoordinatorBehindAProxy(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
+	var hosts [2]string
+	var ports [2]int32
+	for node, addr := range c.ListenAddrs() {
+		hosts[node], ports[node] = split(t, addr)
+	}
 	var away atomic.Bool // node 1, whose address leads to the proxy then
 	open := make(chan net.Conn, 100)
 	cfg := Config{Brokers: c.ListenAddrs()[:1], Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -123,11 +128,10 @@ func TestCoordinatorBehindAProxy(t *testing.T) {
 		if away.Load() {
 			node = 0
 		}
-		host, port := split(t, c.ListenAddrs()[node])
 		resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
 		for _, key := range req.(*kmsg.FindCoordinatorRequest).CoordinatorKeys {
 			one := kmsg.NewFindCoordinatorResponseCoordinator()
-			one.Key, one.NodeID, one.Host, one.Port = key, node, host, port
+			one.Key, one.NodeID, one.Host, one.Port = key, node, hosts[node], ports[node]
 			resp.Coordinators = append(resp.Coordinators, one)
 		}
 		return resp, nil, true

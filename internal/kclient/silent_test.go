@@ -125,15 +125,8 @@ func TestSilentBroker(t *testing.T) {
 		}
 		return new(net.Dialer).DialContext(ctx, network, addr)
 	}
-	host, port, err := net.SplitHostPort(mute.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := net.LookupPort("tcp", port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Silent.OnBrokerRead(kgo.BrokerMetadata{Host: host, Port: int32(n)}, 0, 0, 0, 0, os.ErrDeadlineExceeded)
+	host, port := split(t, mute.Addr().String())
+	cfg.Silent.OnBrokerRead(kgo.BrokerMetadata{Host: host, Port: port}, 0, 0, 0, 0, os.ErrDeadlineExceeded)
 	for range 8 { // each begins with an address by chance
 		cl, err := cfg.New()
 		if err != nil {
