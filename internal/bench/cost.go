@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/prometheus/procfs"
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
@@ -69,6 +70,29 @@ func (b *bench) cpuTime(ctx context.Context) (sum float64, err error) {
 		sum += v
 	}
 	return sum, nil
+}
+
+// ticks is how many units of time /proc counts in a second: on Linux always.
+const ticks = 100
+
+// kernelTime is the part of the processor time that the processes of this machine
+// have spent in the kernel until now, in seconds; below 0: not known.
+func (b *bench) kernelTime() (sum float64) {
+	if b.PIDs == nil {
+		return -1
+	}
+	for _, pid := range b.PIDs() {
+		p, err := procfs.NewProc(pid)
+		if err != nil {
+			return -1 // a system without /proc, or the process is gone
+		}
+		stat, err := p.Stat()
+		if err != nil {
+			return -1
+		}
+		sum += float64(stat.STime) / ticks
+	}
+	return sum
 }
 
 // since is what n orders cost between two moments.
@@ -168,16 +192,9 @@ func (b *bench) peak() (most int64) {
 		return 0
 	}
 	for _, pid := range b.PIDs() {
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(status)) {
-			if v, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-				kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(v), " kB"), 10, 64)
-				if err == nil {
-					most = max(most, kb<<10)
-				}
+		if p, err := procfs.NewProc(pid); err == nil {
+			if status, err := p.NewStatus(); err == nil {
+				most = max(most, int64(status.VmHWM))
 			}
 		}
 	}

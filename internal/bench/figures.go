@@ -85,6 +85,9 @@ func measured(add func(Figure, float64), of string, m *Measured, cold bool) {
 		}
 		if s.Cost.CPUMicros > 0 {
 			add(Figure{ID: of + "CPU per order, to its notification", Unit: "µs", Main: is}, s.Cost.CPUNotified)
+			if s.Cost.CPUKernel > 0 {
+				add(Figure{ID: of + "CPU per order in the kernel, to its notification", Unit: "µs"}, s.Cost.CPUKernel)
+			}
 			add(Figure{ID: of + "CPU per order, all in all", Unit: "µs", Main: is}, s.Cost.CPUMicros)
 		}
 		add(Figure{ID: of + "records per order", Unit: "records", Main: is}, s.Cost.Records)

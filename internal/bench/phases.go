@@ -147,6 +147,7 @@ func (b *bench) saturate(ctx context.Context, phase string, n int) (*Saturation,
 		profiled = b.profiles.begin(ctx, b.Metrics)
 		defer profiled.stop()
 	}
+	kernel := b.kernelTime()
 	yardstick := newYardstick()
 	f, err := b.launch(ctx, phase, 0, n, nil)
 	if err == nil {
@@ -168,6 +169,7 @@ func (b *bench) saturate(ctx context.Context, phase string, n int) (*Saturation,
 	if err != nil {
 		return nil, err
 	}
+	inKernel := b.kernelTime()
 	if profiled != nil {
 		profiled.end()
 	}
@@ -183,6 +185,9 @@ func (b *bench) saturate(ctx context.Context, phase string, n int) (*Saturation,
 	s.Cost = after.since(before, n)
 	if notified >= 0 && before.cpu >= 0 {
 		s.Cost.CPUNotified = (notified - before.cpu) * 1e6 / float64(n)
+	}
+	if inKernel >= 0 && kernel >= 0 {
+		s.Cost.CPUKernel = (inKernel - kernel) * 1e6 / float64(n)
 	}
 	if profiled != nil {
 		if err := profiled.wait(); err != nil {

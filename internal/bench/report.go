@@ -123,6 +123,9 @@ type Cost struct {
 	// they are at rest, with what tracking, archive and audit catch up on.
 	CPUNotified float64 `json:"cpu_notified_us,omitempty"`
 	CPUMicros   float64 `json:"cpu_us,omitempty"`
+	// CPUKernel is the part of CPUNotified that was spent in the kernel: system calls,
+	// and memory that is touched for the first time. 0: not known.
+	CPUKernel float64 `json:"cpu_kernel_us,omitempty"`
 	// Records counts offsets: records, and the markers of transactions.
 	Records float64     `json:"records"`
 	Bytes   float64     `json:"bytes,omitempty"` // as the logs grew, replicas included
