@@ -272,5 +272,11 @@ func (a *app) runningTarget(f benchFlags) (t bench.Target, err error) {
 		}
 		t.Metrics = []string{t.API}
 	}
+	if a.dataDir != "" {
+		// The environment may name another system than the folder's.
+		if e, err := node.ReadEndpoints(a.dataDir); err == nil && e.HTTP == t.API {
+			t.PIDs = func() []int { return []int{e.PID} }
+		}
+	}
 	return t, nil
 }

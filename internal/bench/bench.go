@@ -36,8 +36,8 @@ type Target struct {
 	// Metrics are the URLs of the processes whose CPU time counts: each has
 	// /metrics. None: CPU time is not measured.
 	Metrics []string
-	// PIDs gives the processes of this machine whose memory counts; nil: it is
-	// not measured.
+	// PIDs gives the processes of this machine, whose memory and whose time in the
+	// kernel count; nil: these are not measured.
 	PIDs func() []int
 	// Kill ends one process as kill -9 does. If it was the only one it is started
 	// again. Nil: there is none to kill.
