@@ -54,9 +54,11 @@ BENCH-P…), and so do their invoices and the invoices' numbers: it asks first.
 
 The throughput of the first 20,000 orders is of the first round, when nothing is
 warm. Five times a second the load's side does a fixed piece of work: if orders cost
-more in one round than in another, and that piece as well, it is the machine. A hop
-is the time between two records of an order, as they tell it; by HTTP the first of
-them bears the time of acceptance. With --profile a package's time includes what it
+more in one round than in another, and that piece as well, it is the machine. What an
+order costs in the kernel is shown apart, of processes of this machine: a virtual
+machine that must first be given memory by its host, for its heap or for the files
+it keeps in memory, pays for that there. A hop is the time between two records of an
+order, as they tell it; by HTTP the first of them bears the time of acceptance. With --profile a package's time includes what it
 calls of others. -o json writes everything, for
 ` + "`bench compare`" + `.`,
 		Example: `  comptoir bench
