@@ -58,9 +58,9 @@ more in one round than in another, and that piece as well, it is the machine. Wh
 order costs in the kernel is shown apart, of processes of this machine: a virtual
 machine that must first be given memory by its host, for its heap or for the files
 it keeps in memory, pays for that there. A hop is the time between two records of an
-order, as they tell it; by HTTP the first of them bears the time of acceptance. With --profile a
-package's time includes what it calls of others. -o json writes everything, for
-` + "`bench compare`" + `.`,
+order, as they tell it; by HTTP the first of them bears the time of acceptance. With
+--profile a package's time includes what it calls of others. -o json writes
+everything, for ` + "`bench compare`" + `.`,
 		Example: `  comptoir bench
   comptoir bench --orders 200000 --floor -o json >before.json
   comptoir bench --orders 200000 --rate 0 --rounds 1 --profile cpu.pb.gz
