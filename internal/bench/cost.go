@@ -23,6 +23,7 @@ type spending struct {
 	topics map[string]written
 	sized  bool    // the cluster tells the sizes of its logs
 	cpu    float64 // seconds of all processes; below 0: not known
+	kernel float64 // the same, of kernelTime
 }
 
 // spent reads what was spent until now.
@@ -54,6 +55,7 @@ func (b *bench) spent(ctx context.Context) (spending, error) {
 		})
 	}
 	s.cpu, err = b.cpuTime(ctx)
+	s.kernel = b.kernelTime()
 	return s, err
 }
 

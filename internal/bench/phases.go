@@ -147,7 +147,6 @@ func (b *bench) saturate(ctx context.Context, phase string, n int) (*Saturation,
 		profiled = b.profiles.begin(ctx, b.Metrics)
 		defer profiled.stop()
 	}
-	kernel := b.kernelTime()
 	yardstick := newYardstick()
 	f, err := b.launch(ctx, phase, 0, n, nil)
 	if err == nil {
@@ -169,7 +168,7 @@ func (b *bench) saturate(ctx context.Context, phase string, n int) (*Saturation,
 	if err != nil {
 		return nil, err
 	}
-	inKernel := b.kernelTime()
+	kernel := b.kernelTime()
 	if profiled != nil {
 		profiled.end()
 	}
@@ -186,8 +185,8 @@ func (b *bench) saturate(ctx context.Context, phase string, n int) (*Saturation,
 	if notified >= 0 && before.cpu >= 0 {
 		s.Cost.CPUNotified = (notified - before.cpu) * 1e6 / float64(n)
 	}
-	if inKernel >= 0 && kernel >= 0 {
-		s.Cost.CPUKernel = (inKernel - kernel) * 1e6 / float64(n)
+	if kernel >= 0 && before.kernel >= 0 {
+		s.Cost.CPUKernel = (kernel - before.kernel) * 1e6 / float64(n)
 	}
 	if profiled != nil {
 		if err := profiled.wait(); err != nil {
