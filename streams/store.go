@@ -107,7 +107,17 @@ type entry[K comparable, V any] struct {
 	present bool
 	dirty   bool
 	absent  bool // from the committed state, as far as we know
+	filter  passage
 }
+
+// passage is what we know of whether the filter lets a key through.
+type passage uint8
+
+const (
+	unknown passage = iota
+	barred          // it did not, and nothing was written since
+	open            // it does, as the key is or was there
+)
 
 // weight is about what the entry takes in memory.
 func (e *entry[K, V]) weight() int { return entryBytes + decodedBytes*e.size }
@@ -191,7 +201,9 @@ func (s *KeyValue[K, V]) Get(c *Context, k K) (V, bool) {
 	}
 	enc := st.dbKey(k)
 	e := st.newEntry(k, enc)
-	if !st.lacks(enc) {
+	if st.lacks(enc) {
+		e.filter = barred
+	} else {
 		var err error
 		e.present, err = st.read(enc, func(data []byte) (err error) {
 			e.size += len(data)
@@ -202,6 +214,9 @@ func (s *KeyValue[K, V]) Get(c *Context, k K) (V, bool) {
 			// Local state that cannot be read is a failure of the machinery: the
 			// transaction is aborted and tried again.
 			panic(fmt.Errorf("store %q: %w", s.name, err))
+		}
+		if e.present {
+			e.filter = open
 		}
 	}
 	e.absent = !e.present
@@ -379,8 +394,9 @@ func (st *keyValueState[K, V]) flush(emit func(key, value []byte)) {
 		var value []byte
 		if e.present {
 			value = encode(t, st.def.value, e.value)
-			if f := st.keys(); f != nil {
-				f.Add(st.dbKey(e.key))
+			if f := st.keys(); f != nil && e.filter != open {
+				f.Add(st.dbKey(e.key), e.filter == barred)
+				e.filter = open
 			}
 		}
 		emit(key, value)

@@ -66,6 +66,7 @@ func (db *DB) NewFilter(prefix []byte) (*Filter, error) {
 
 func (f *Filter) walk(it *Iter, prefix []byte) (held keySet, ok bool) {
 	for ok = true; ok && it.Valid() && bytes.HasPrefix(it.Key(), prefix); it.Next() {
+		// A key comes once, so nobody need look whether it is there already.
 		ok = held.add(maphash.Bytes(f.seed, it.Key()), &f.db.filters) && !f.stop.Load()
 	}
 	return held, it.Close() == nil && ok
@@ -85,12 +86,18 @@ func (f *Filter) Lacks(key []byte) bool {
 	return !f.off && !f.added.has(h) && !f.held.has(h)
 }
 
-// Add tells of a key that will be written, given with its space's prefix.
-func (f *Filter) Add(key []byte) {
+// Add tells of a key that will be written, given with its space's prefix. Of one
+// that Lacks was true of, and that was not added since, lacked spares the look
+// whether it is there already, which is several times as dear as the rest.
+func (f *Filter) Add(key []byte, lacked bool) {
 	if f.off {
 		return
 	}
-	if h := f.hash(key); !f.held.has(h) && !f.added.add(h, &f.db.filters) {
+	h := f.hash(key)
+	if !lacked && (f.held.has(h) || f.added.has(h)) {
+		return
+	}
+	if !f.added.add(h, &f.db.filters) {
 		f.off = true
 		f.free()
 	}
@@ -121,7 +128,7 @@ func (f *Filter) Close() {
 type keySet struct {
 	parts [][]uint64
 	room  int // for keys in the last part
-	keys  int // in all parts, as far as they are told apart
+	keys  int // in all parts
 }
 
 // has tells whether a hash may be in the set.
@@ -137,11 +144,9 @@ func (s *keySet) has(h uint64) bool {
 	return false
 }
 
-// add adds a hash, unless it would take more memory than there may be.
+// add adds a hash that is not there, unless it would take more memory than there
+// may be.
 func (s *keySet) add(h uint64, taken *atomic.Int64) bool {
-	if s.has(h) {
-		return true
-	}
 	if s.room == 0 {
 		keys := max(firstPart, partGrowth*s.keys)
 		words := (keys + blockKeys - 1) / blockKeys * blockWords

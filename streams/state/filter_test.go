@@ -34,7 +34,7 @@ func TestFilterLacksNothingThatIsThere(t *testing.T) {
 		for i := from; i < to; i++ {
 			b.Set(filterKey(s, i), nil)
 			if f != nil {
-				f.Add(filterKey(s, i))
+				f.Add(filterKey(s, i), f.Lacks(filterKey(s, i)))
 			}
 		}
 		apply(t, b)
@@ -111,7 +111,7 @@ func TestFilterAtItsBound(t *testing.T) {
 		}
 		<-f.done
 		for i := range uint64(2 * firstPart) {
-			f.Add(filterKey(s, there+i))
+			f.Add(filterKey(s, there+i), false)
 		}
 		for i := range there + 2*firstPart + 1000 {
 			if f.Lacks(filterKey(s, i)) {
@@ -148,7 +148,7 @@ func TestFilterIsClosedWhileItReads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.Add(filterKey(s, 1))
+		f.Add(filterKey(s, 1), false)
 		f.Close()
 		if f.Lacks(filterKey(s, 1)) {
 			t.Error("a closed filter lacks a key")
