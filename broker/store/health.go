@@ -129,13 +129,17 @@ func (s *Store) background() {
 	}
 }
 
-// sweeper frees space, apart from the background since that may take its time.
+// sweeper frees space and the system's memory, apart from the background since
+// that may take its time.
 func (s *Store) sweeper() {
 	for {
 		select {
 		case <-s.stop:
 			return
 		case <-s.tidy:
+		}
+		if err := s.letGo(); err != nil {
+			s.log.Debug("cannot let go of the journal's pages", "error", err)
 		}
 		if err := s.sweep(); err != nil && err != ErrClosed && s.failure() == nil {
 			s.log.Error("cannot free space of the journal", "error", err)

@@ -279,6 +279,17 @@ func syncDir(fs vfs.FS, dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// firstPending returns the first file that may hold bytes that are not synced. It
+// is called by the appender.
+func (j *journal) firstPending() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.pending) == 0 {
+		return j.number + 1
+	}
+	return j.pending[0].number
+}
+
 // failure is why nothing can be made sure any more, or nil.
 func (j *journal) failure() error {
 	j.mu.Lock()

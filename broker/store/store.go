@@ -37,6 +37,7 @@ type Options struct {
 	Sync     Mode           // Defaults to SyncCommit.
 	Interval time.Duration  // The longest time that anything stays unsynced. Defaults to 100 ms.
 	FileSize int64          // A journal file of so many bytes is followed by a new one. Defaults to 64 MiB.
+	Cached   int64          // The system keeps the journal's last so many bytes in memory, if it has some free. Defaults to 1 GiB.
 	BootID   string         // Differs after every start of the machine. Empty is unknown.
 	LowSpace uint64         // Writes are refused while the disk has fewer bytes free. Defaults to 0.
 	Reserve  uint64         // Bytes of the disk that are kept for deletions and a start while it is full. Defaults to 0.
@@ -71,6 +72,10 @@ type Store struct {
 	room    room
 	reserve *reserve
 
+	// Of the sweeper.
+	looked    uint64 // the first file that was not synced when letGo looked last
+	forgotten uint64 // by the system, up to this file
+
 	failed atomic.Pointer[error]
 	wake   chan struct{}
 	tidy   chan struct{}
@@ -104,6 +109,9 @@ func open(o Options, background bool) (_ *Store, err error) {
 	}
 	if o.FileSize <= 0 {
 		o.FileSize = 64 << 20
+	}
+	if o.Cached <= 0 {
+		o.Cached = 1 << 30
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
