@@ -16,9 +16,11 @@ func TestLimitKeepsItsDistance(t *testing.T) {
 		{0, 0, memoryLimit},
 		{100, 30, memoryLimit},
 		{80, 175, 180 << 20},
-		{150, 175, 240 << 20},
-		{300, 0, 440 << 20},
-		{3000, 300, 4040 << 20},
+		{150, 175, 455 << 19}, // a quarter, 227.5
+		{210, 60, 318 << 20},  // a third would be 320
+		{220, 80, 315 << 20},  // a quarter
+		{240, 0, 360 << 20},
+		{3000, 300, 3790 << 20},
 	} {
 		if got := limitFor(c.live<<20, c.outside<<20); got != c.want {
 			t.Errorf("limit for %d MiB alive and %d outside: %d MiB, want %d", c.live, c.outside, got>>20, c.want>>20)
