@@ -71,8 +71,10 @@ e2e: ## tests on real Apache Kafka and PostgreSQL, which test/servers starts; a 
 	$(STEP) 'tests on real Apache Kafka and PostgreSQL'
 	CI=true test/servers/with go test -count=1 -p 1 -timeout 20m $(REAL)
 
-# Nothing of the environment narrows it down, and CI=true makes what is missing a failure.
-MATRIX = CI=true COMPTOIR_CRASH_CELL= COMPTOIR_TEST_SERVERS=$(CURDIR)/test/servers go test ./test/crash -run '^TestMatrix$$' -count=1 -v
+# What came of each cell, with its seed, is appended there. Nothing of the environment narrows
+# the matrix down, and CI=true makes what is missing a failure.
+COMPTOIR_CRASH_HISTORY ?= $(CURDIR)/crash-history.jsonl
+MATRIX = CI=true COMPTOIR_CRASH_CELL= COMPTOIR_CRASH_HISTORY=$(COMPTOIR_CRASH_HISTORY) COMPTOIR_TEST_SERVERS=$(CURDIR)/test/servers go test ./test/crash -run '^TestMatrix$$' -count=1 -v
 
 crash-short: ## a few telling cells of the crash matrix, drawn by a seed that is printed
 	$(STEP) 'short crash matrix'

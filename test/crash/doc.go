@@ -16,5 +16,6 @@
 //	COMPTOIR_CRASH_LONG      not empty: every cell instead of a few telling ones
 //	COMPTOIR_CRASH_CELL      these cells, TARGET/FAULT,…, with * and ?, in this order
 //	COMPTOIR_CRASH_LOGS      folder for what the instances print; without it only a failure keeps it
-//	COMPTOIR_CRASH_HISTORY   file to which results are appended, a JSON object each
+//	COMPTOIR_CRASH_HISTORY   file to which results are appended, a JSON object each;
+//	                         `make` has crash-history.jsonl, and without make there is none
 package crash
